@@ -1,0 +1,104 @@
+"""From kernel texts and a program to one executable, through the cache and the build processes."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tilewright.backends.cache import Store, digest
+from tilewright.backends.link import link
+from tilewright.backends.program import Program
+from tilewright.backends.runtime import Executable
+from tilewright.backends.target import Target
+from tilewright.backends.workers import Job, run_jobs
+from tilewright.ir.errors import BuildError, TargetError
+
+EMITTER = "tilewright.backends.rules:emit_text"
+_ADAPTER = "tilewright.backends.tvm_adapter"
+_PEAKS = "tilewright.backends.peak"
+
+
+@dataclass(frozen=True, slots=True)
+class KernelSpec:
+    """A kernel to build: its name, unique for its text, and the text form of its body."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltKernel:
+    """Object code that defines the kernel `name`, the schedule rule behind it, and how it wants each input packed."""
+
+    name: str
+    object: bytes
+    rule: str
+    packings: Any
+
+
+def build_kernels(
+    specs: Sequence[KernelSpec], target: Target, *, emitter: str = EMITTER, store: Store | None = None
+) -> dict[str, BuiltKernel]:
+    """Every kernel by name, from the cache or built in parallel.
+
+    `emitter` names the function that a worker calls as `emitter(text, name, target)` and whose result has `func`
+    (a tirx.PrimFunc), `rule` and `packings`. Raises BuildError that names each kernel that could not be built.
+    """
+    _refuse_unbuildable(target)
+    jobs = {
+        digest("kernel", emitter, spec.name, spec.text, str(target)): Job(
+            f"kernel {spec.name}", f"{_ADAPTER}:build_kernel", (emitter, spec.text, spec.name, target)
+        )
+        for spec in specs
+    }
+    results = _cached_jobs(jobs, store or Store(), preload=(emitter.partition(":")[0],))
+    return {spec.name: kernel for spec, kernel in zip(specs, results, strict=True)}
+
+
+def build_executable(
+    program: Program, kernels: Mapping[str, bytes], target: Target, *, store: Store | None = None
+) -> Executable:
+    """Link the object code of `kernels`, by name, with what runs the program. Raises BuildError."""
+    _refuse_unbuildable(target)
+    missing = [name for name in program.kernels() if name not in kernels]
+    if missing:
+        raise BuildError(f"The program calls kernels that were not built: {', '.join(missing)}.")
+    store = store or Store()
+    text = json.dumps(program.to_json())
+    jobs = {
+        digest("program", text, str(target)): Job("the program", f"{_ADAPTER}:compile_program", (program, target)),
+        digest("peaks", str(target)): Job("the peak probes", f"{_PEAKS}:build", (target,)),
+    }
+    (bytecode, sizes), peaks = _cached_jobs(jobs, store)
+    objects = {name: kernels[name] for name in program.kernels()} | {"tilewright_peaks": peaks}
+    if sizes:
+        objects["tilewright_sizes"] = sizes
+    library = _cached(digest("library", *objects, *objects.values()), store, lambda: link(objects))
+    store.prune()
+    return Executable(library, bytecode)
+
+
+def _refuse_unbuildable(target: Target) -> None:
+    if target.kind != "llvm":
+        raise TargetError(f"Building for '{target}' is not supported yet.", hint="Use a target that starts with 'llvm'")
+
+
+def _cached_jobs(jobs: Mapping[str, Job], store: Store, preload: Sequence[str] = ()) -> list[Any]:
+    """The jobs' values, in order; jobs are keyed by the address of their value in the store."""
+    found = {key: data for key in jobs if (data := store.get(key)) is not None}
+    missing = [key for key in jobs if key not in found]
+    for key, value in zip(missing, run_jobs([jobs[key] for key in missing], preload=preload), strict=True):
+        found[key] = pickle.dumps(value)
+        store.put(key, found[key])
+    return [pickle.loads(found[key]) for key in jobs]
+
+
+def _cached(key: str, store: Store, make: Callable[[], bytes]) -> bytes:
+    data = store.get(key)
+    if data is None:
+        data = make()
+        store.put(key, data)
+    return data

@@ -1,0 +1,126 @@
+"""A disk store of build results, addressed by a digest of everything that went into them.
+
+Entries appear whole or not at all (written aside, then renamed), so that two processes may share the folder and a kill
+in the middle harms nothing. Each entry carries its checksum; a damaged one is dropped. When the store has grown over
+its limit, the entries that were not used for the longest time go.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+DEFAULT_LIMIT = 2 << 30
+_FOLDER, _LIMIT = "TILEWRIGHT_CACHE", "TILEWRIGHT_CACHE_LIMIT"
+_DIGEST_SIZE = hashlib.sha256().digest_size
+_SOURCES = ("backends", "ir")
+
+
+def default_folder() -> Path:
+    """TILEWRIGHT_CACHE, or the platform's folder for caches."""
+    asked = os.environ.get(_FOLDER)
+    if asked:
+        return Path(asked)
+    import platformdirs
+
+    return platformdirs.user_cache_path("tilewright")
+
+
+def default_limit() -> int:
+    """Size limit in bytes: TILEWRIGHT_CACHE_LIMIT, or 2 GiB."""
+    return int(os.environ.get(_LIMIT) or DEFAULT_LIMIT)
+
+
+def digest(*parts: str | bytes) -> str:
+    """The address of what `parts`, this version of the compiler and of TVM make."""
+    state = hashlib.sha256(toolchain())
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        state.update(len(data).to_bytes(8, "little") + data)
+    return state.hexdigest()
+
+
+@functools.cache
+def toolchain() -> bytes:
+    """A digest of TVM's version and of the sources of our own that decide what code comes out."""
+    state = hashlib.sha256(importlib.metadata.version("apache-tvm").encode())
+    package = Path(__file__).resolve().parent
+    for folder in sorted({package, *(package.parent / name for name in _SOURCES)}):
+        for path in sorted(folder.rglob("*.py")):
+            state.update(str(path.relative_to(folder)).encode() + path.read_bytes())
+    return state.digest()
+
+
+class Store:
+    """Bytes by digest in `folder`. A folder that cannot be written makes it a store that forgets, with a warning."""
+
+    def __init__(self, folder: Path | None = None, limit: int | None = None) -> None:
+        self.folder = (folder or default_folder()) / "objects"
+        self.limit = default_limit() if limit is None else limit
+        self._writable = True
+
+    def get(self, key: str) -> bytes | None:
+        """What was put under `key`, or None. A damaged entry is removed."""
+        path = self._path(key)
+        try:
+            data = path.read_bytes()
+        except OSError:
+            return None
+        payload = data[_DIGEST_SIZE:]
+        if hashlib.sha256(payload).digest() != data[:_DIGEST_SIZE]:
+            self._remove(path)
+            return None
+        self._touch(path)
+        return payload
+
+    def put(self, key: str, payload: bytes) -> None:
+        """Keep `payload` under `key`."""
+        if not self._writable:
+            return
+        path = self._path(key)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(hashlib.sha256(payload).digest() + payload)
+            os.replace(temporary, path)
+        except OSError as error:
+            self._writable = False
+            warnings.warn(f"Nothing is cached, as {self.folder} cannot be written: {error}", stacklevel=2)
+
+    def prune(self) -> None:
+        """Remove the least recently used entries until the store is within its limit."""
+        entries = sorted(self._entries(), key=lambda entry: entry[1].st_mtime, reverse=True)
+        total = 0
+        for path, status in entries:
+            total += status.st_size
+            if total > self.limit:
+                self._remove(path)
+
+    def _entries(self) -> Iterator[tuple[Path, os.stat_result]]:
+        for path in self.folder.glob("*/*"):
+            try:
+                yield path, path.stat()
+            except FileNotFoundError:
+                continue  # another process pruned it
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / key
+
+    def _touch(self, path: Path) -> None:
+        try:
+            os.utime(path)
+        except OSError:
+            pass  # a shared store that we may only read
+
+    def _remove(self, path: Path) -> None:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            warnings.warn(f"{path} could not be removed from the cache: {error}", stacklevel=2)

@@ -1,0 +1,126 @@
+"""A compiled model: what the user calls."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tilewright.backends.host import host_functions
+from tilewright.backends.program import Program, evaluate
+from tilewright.backends.runtime import Array, Executable, Runner
+from tilewright.backends.signature import Signature, TensorInfo, describe
+from tilewright.backends.target import Target
+from tilewright.backends.threads import checked_threads, default_threads
+from tilewright.ir.errors import CompilerError, InputError
+
+if TYPE_CHECKING:
+    from tilewright.backends.ledger import Report
+    from tilewright.ir.graph import Graph
+
+
+class CompiledModel:
+    """Native code with its weights. May be called from several threads: they take turns.
+
+    `check_report` is set by the check that follows a compile.
+    """
+
+    check_report: Any = None
+
+    def __init__(
+        self,
+        program: Program,
+        executable: Executable,
+        weights: Mapping[str, Array],
+        target: Target,
+        *,
+        threads: int | None = None,
+        graph: Callable[[], Graph] | None = None,
+    ) -> None:
+        """`weights` holds the array of each of the program's constants, packed as its kernels want it.
+
+        `threads`: by default those that the container grants. Raises InputError for a number that is not positive.
+        """
+        self.program, self.executable, self.weights, self.target = program, executable, weights, target
+        self.threads = default_threads() if threads is None else checked_threads(threads)
+        self._graph = graph
+        self._signature = Signature(program.inputs)
+        self._output_names = tuple(port.name for port in program.outputs)
+        self._runner = Runner(program, executable, weights, host_functions(program))
+        self._last_shapes: tuple[tuple[int, ...], ...] | None = None
+
+    @property
+    def inputs(self) -> tuple[TensorInfo, ...]:
+        return self._signature.infos
+
+    @property
+    def outputs(self) -> tuple[TensorInfo, ...]:
+        return describe(self.program.outputs)
+
+    @property
+    def graph(self) -> Graph:
+        """The graph of the model as imported. Raises CompilerError for a loaded model, which keeps only its program."""
+        if self._graph is None:
+            raise CompilerError("A model that was loaded from a saved file has no graph.", hint="Compile the original")
+        return self._graph()
+
+    def __call__(self, *arrays: Any, **named: Any) -> Any:
+        """One array, or a tuple if there are several outputs; torch tensors when given torch tensors.
+
+        Raises InputError for inputs that do not fit the model.
+        """
+        results = self._call(self._signature.in_order(arrays, named))
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Outputs by name, for inputs by name. Raises InputError for inputs that do not fit the model."""
+        return dict(zip(self._output_names, self._call(self._signature.in_order((), inputs)), strict=True))
+
+    def _call(self, values: Sequence[Any]) -> Sequence[Any]:
+        torch = sys.modules.get("torch")
+        if torch is None or not any(isinstance(value, torch.Tensor) for value in values):
+            return self._run(values)
+        results = self._run([_from_torch(v) if isinstance(v, torch.Tensor) else v for v in values])
+        return [torch.from_dlpack(array) for array in results]
+
+    def _run(self, values: Sequence[Any]) -> list[Array]:
+        arrays = self._signature.arrays(values)
+        self._last_shapes = tuple(a.shape for a in arrays)
+        return self._runner(arrays, self.threads)
+
+    def report(self, inputs: Mapping[str, Any] | None = None, repeats: int = 10) -> Report:
+        """Times every kernel: on `inputs`, or on zeros of the sizes of the latest call (before any: all symbols 1)."""
+        from tilewright.backends import probes
+        from tilewright.backends.ledger import Report
+        from tilewright.backends.profiling import profile
+
+        values = self._zeros() if inputs is None else self._signature.in_order((), inputs)
+        arrays = self._signature.arrays(values)
+        seconds = min(self._timed(arrays) for _ in range(max(repeats, 2)))
+        rows = profile(self.program, self._runner, arrays, self.threads, repeats)
+        shapes = {name: a.shape for name, a in zip(self._signature.names, arrays, strict=True)}
+        return Report(rows, shapes, seconds, probes.measure(self._runner, self.target.lanes(32), self.threads))
+
+    def _zeros(self) -> list[Array]:
+        shapes = self._last_shapes or tuple(_smallest(info.shape) for info in self.inputs)
+        return [np.asarray(a) for a in map(self._signature.zeros, range(len(shapes)), shapes)]
+
+    def _timed(self, arrays: Sequence[Array]) -> float:
+        start = time.perf_counter()
+        self._runner(arrays, self.threads)
+        return time.perf_counter() - start
+
+    def save(self, path: str | Path) -> None:
+        """Write the model into one file, which `tilewright.load` reads. Raises ArtifactError if it cannot be written."""
+        from tilewright.backends import artifact
+
+        artifact.save(self, path)
+
+
+def _smallest(dims: Sequence[int | str]) -> tuple[int, ...]:
+    ones = _Ones()
+    return tuple(evaluate(dim, ones) for dim in dims)

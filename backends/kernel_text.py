@@ -1,0 +1,50 @@
+"""The text of a kernel: its fused graph, and which inputs are weights, whose layout the kernel may choose.
+
+It is all that a worker needs to build the kernel, and what the cache knows it by.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+
+from tilewright.ir.dims import symbols_of
+from tilewright.ir.graph import Graph
+from tilewright.ir.parse import parse
+from tilewright.ir.show import show
+
+
+def write(body: Graph, weights: Iterable[int]) -> str:
+    """`weights` are the positions of those inputs of `body` that are constants of the model."""
+    return f"weights {' '.join(map(str, weights))}\n{show(body)}"
+
+
+def read(text: str) -> tuple[Graph, frozenset[int]]:
+    """Inverse of `write`. Raises ParseError."""
+    head, _, body = text.partition("\n")
+    return parse(body), frozenset(int(i) for i in head.split()[1:])
+
+
+def name_of(body: Graph, text: str) -> str:
+    """A C identifier that says what the kernel does and is unique for its text."""
+    ops = "_".join(dict.fromkeys(node.op.name for node in body.nodes))
+    return f"{re.sub('[^a-z0-9_]', '', ops)[:48]}_{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+
+def symbols(body: Graph) -> tuple[str, ...]:
+    """The symbolic sizes that a kernel for `body` needs to know, sorted."""
+    values = (*body.inputs, *(r for node in body.nodes for r in node.results))
+    return tuple(sorted(symbols_of(d for value in values for d in value.shape) | _attribute_symbols(body)))
+
+
+def _attribute_symbols(body: Graph) -> set[str]:
+    attrs = [a for node in body.nodes for a in node.attrs.values()]
+    flat = [x for a in attrs for x in (a if isinstance(a, tuple) else (a,))]
+    return symbols_of(x for x in flat if hasattr(x, "free_symbols"))
+
+
+def scalar_symbols(body: Graph) -> tuple[str, ...]:
+    """Those symbols that are not plainly a size of an input or output: the kernel takes them as extra arguments."""
+    plain = {str(d) for value in (*body.inputs, *body.outputs) for d in value.shape if not isinstance(d, int)}
+    return tuple(s for s in symbols(body) if s not in plain)

@@ -1,0 +1,33 @@
+"""Elementwise kernels: every output element on its own, at memory speed when there is little to compute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tilewright.backends.kernels.loops import Index, Loops, minimum
+from tilewright.backends.kernels.ranges import Indices, cover, div_down, div_up, fits, maximum, named, product, tasks
+from tilewright.backends.kernels.tiles import Tile
+
+_BLOCK = 1 << 13  # elements a task: long against its index arithmetic, short enough to balance the threads
+
+
+def emit_pointwise(
+    k: Loops, tile: Tile, shape: Sequence[Index], store: Callable[[Indices], None], cost: float = 1.0
+) -> None:
+    """`store(indices)` for every element of `shape`, the last axis in vectors.
+
+    The fewer and longer the axes the better: the caller merges those that all tensors run through together. `store`
+    must be idempotent (no output may be an input). `cost` is the work of an element, 1 for a copy.
+    """
+    if not shape:
+        store(())
+        return
+    *outer, rows, columns = (1, *shape) if len(shape) == 1 else shape
+    height = named(k, "height", maximum(1, div_down(_BLOCK, maximum(columns, 1))))
+    blocks = (*outer, div_up(rows, height), div_up(columns, _BLOCK))
+    with tasks(k, blocks, product(shape), cost) as (*lead, block_row, block_column):
+        first_row, first = block_row * height, block_column * _BLOCK
+        extent = columns if fits(columns, _BLOCK) else k.let("extent", minimum(_BLOCK, columns - first))
+        with k.serial(minimum(height, rows - first_row)) as i:
+            place = (*lead, first_row + i)[1 - len(shape) :] if len(shape) > 1 else ()
+            cover(k, extent, tile.lanes, lambda j: store((*place, j)), first)

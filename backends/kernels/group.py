@@ -1,0 +1,139 @@
+"""A fused group on its way to being one kernel: its parameters, its tensors, and what happens to each finished element."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tilewright.backends.kernel_text import symbols
+from tilewright.backends.kernels.expr import Namespace, Tensor
+from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops
+from tilewright.backends.kernels.requirements import require_sizes
+from tilewright.backends.target import Target
+from tilewright.ir.graph import Graph, Node, Value
+from tilewright.ir.op import Array, Kind
+
+Packing = Callable[[Array], Array]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a weight lies in memory: `packing` rearranges the model's array (numpy, once, when compiling) into `shape`."""
+
+    packing: Packing
+    shape: tuple[int, ...]
+
+
+class Group:
+    """What a schedule rule works with.
+
+    `body` is the fused graph, `weights` the positions of its inputs that are constants of the model, and `anchor` its contraction or
+    reduction, if it has one. A rule may set `body` to an equal graph whose inputs and outputs have other shapes, with their elements
+    in the same order. After `place`, `k` has the parameters, and `tensors` reads any value of the body.
+    """
+
+    def __init__(self, body: Graph, weights: frozenset[int], name: str, target: Target) -> None:
+        self.signature, self.body, self.weights, self.target = body, body, weights, target
+        self.anchor = next((n for n in body.nodes if n.op.kind in (Kind.CONTRACTION, Kind.REDUCTION)), None)
+        self.k = Loops(name)
+        self.b = Namespace({s: self.k.dim(s) for s in symbols(body)})
+        self.inputs: dict[Value, Buffer] = {}
+        self.outputs: dict[Value, Buffer] = {}
+        self.tensors: dict[Value, Tensor] = {}
+
+    def is_weight(self, value: Value) -> bool:
+        """An input of the body that is a constant of the model."""
+        return value in self.body.inputs and self.body.inputs.index(value) in self.weights
+
+    def shape(self, value: Value) -> tuple[Index, ...]:
+        return self.b.shape(value)
+
+    def place(self, layouts: Mapping[Value, Layout], held: Value | None = None) -> None:
+        """Declare the parameters, in the given layouts, and define the tensors of all values.
+
+        `held` is a value whose elements the rule computes by itself: see `finisher`.
+        """
+        inputs = [self._parameter(f"i{i}", v, layouts.get(v)) for i, v in enumerate(self.signature.inputs)]
+        outputs = [self._parameter(f"o{i}", v) for i, v in enumerate(self.signature.outputs)]
+        self.inputs.update((v, self._viewed(v, b)) for v, b in zip(self.body.inputs, inputs, strict=True))
+        self.outputs.update((v, self._viewed(v, b)) for v, b in zip(self.body.outputs, outputs, strict=True))
+        for value, buffer in self.inputs.items():
+            self.tensors[value] = self.b.buffer(buffer, self.shape(value), value.dtype)
+        for node in self.body.nodes:
+            self._define(node, held)
+        require_sizes(self.k, self.b, self.body, self.tensors)
+
+    def _parameter(self, name: str, value: Value, layout: Layout | None = None) -> Buffer:
+        return self.k.buffer(name, layout.shape if layout else self.shape(value), value.dtype)
+
+    def _viewed(self, value: Value, buffer: Buffer) -> Buffer:
+        """The parameter with the axes of `value`; a packed weight stays as it is."""
+        same = self.body is self.signature or len(buffer.shape) == value.rank
+        return buffer if same else self.k.view(buffer, self.shape(value))
+
+    def _define(self, node: Node, held: Value | None) -> None:
+        for value in node.inputs:
+            if value.data is not None and value not in self.tensors:
+                self.tensors[value] = self._scalar(value)
+        if node.results[0] is held:
+            self.tensors[node.results[0]] = Tensor(self.shape(node.results[0]), node.results[0].dtype)
+            return
+        tensors = node.op.tensors(self.b, node, [self.tensors[v] for v in node.inputs])
+        for result, tensor in zip(node.results, tensors, strict=True):
+            self.tensors[result] = self._named(tensor) if self._is_shared(result) else tensor
+
+    def _scalar(self, value: Value) -> Tensor:
+        assert value.data is not None
+        number = value.data.reshape(()).item()
+        return Tensor(self.shape(value), value.dtype, lambda *index: self.b.const(number, value.dtype))
+
+    def _is_shared(self, value: Value) -> bool:
+        """Read several times at one place, in a body that guards no loads: worth a variable."""
+        plain = all(n is self.anchor or n.op.kind is Kind.ELEMENTWISE for n in self.body.nodes)
+        return plain and self.body.uses(value) > 1 and value.node is not self.anchor
+
+    def _named(self, tensor: Tensor) -> Tensor:
+        """The same tensor, each element computed once a block."""
+        last: list[tuple[object, tuple[object, ...], Expr]] = []
+
+        def read(*index: Expr) -> Expr:
+            block, key = self.k.block(), tuple(_identity(i) for i in index)
+            if not last or last[0][0] is not block or last[0][1] != key:
+                last[:] = [(block, key, self.k.let("t", tensor(*index)))]
+            return last[0][2]
+
+        return Tensor(tensor.shape, tensor.dtype, read)
+
+    def store(self, value: Value, index: Sequence[Index]) -> None:
+        """Compute the element at `index` of an output, and store it."""
+        self.k.store(self.outputs[value], index, self.tensors[value](*index))
+
+    def finisher(self, held: Value) -> Callable[[Sequence[Index], Expr], None]:
+        """`finish(index, element)`: what follows when the rule has computed an element of `held`.
+
+        The operators after `held` are applied, and the result is stored at its place, which transposes may have moved.
+        """
+        order = self._permutation(held)
+
+        def finish(index: Sequence[Index], element: Expr) -> None:
+            self.tensors[held].bind(lambda *_: element)
+            self.store(self.body.outputs[0], [index[axis] for axis in order])
+
+        return finish
+
+    def _permutation(self, held: Value) -> list[int]:
+        """Which axis of `held` each axis of the output is."""
+        order = list(range(held.rank))
+        value = held
+        while value not in self.outputs:
+            node = self.body.readers[value][0]
+            if node.op.name == "transpose":
+                order = [order[axis] for axis in node.attrs["perm"]]
+            value = node.results[0]
+        return order
+
+
+def _identity(index: Expr) -> object:
+    """Equal for equal numbers and for the same expression."""
+    number = getattr(index, "value", None)
+    return number if isinstance(number, int) else index

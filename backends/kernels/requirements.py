@@ -1,0 +1,79 @@
+"""What the types take for granted and the sizes at run time must hold to, checked when a kernel starts.
+
+A compiled kernel must never read past its arrays: sizes that were taken to be equal have to be, slices have to lie inside, and
+indices have to be in range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tilewright.backends.kernels.expr import Namespace, Tensor
+from tilewright.backends.kernels.loops import Expr, Loops, const, index
+from tilewright.ir import dims
+from tilewright.ir.graph import Graph, Node, Value
+from tilewright.ir.op import Kind
+
+INDEXED = {"gather": 1, "gather_elements": 1, "gather_nd": 1}
+
+
+def require_sizes(k: Loops, b: Namespace, body: Graph, tensors: Mapping[Value, Tensor]) -> None:
+    """Emit the checks that the nodes of `body` need and that cannot be proved now."""
+    for node in body.nodes:
+        if node.op.kind is Kind.ELEMENTWISE:
+            _require_equal_sizes(k, b, node)
+        elif node.op.name == "slice":
+            _require_inside(k, b, node)
+        elif node.op.name in INDEXED:
+            _require_indices(k, b, node, tensors[node.inputs[INDEXED[node.op.name]]])
+
+
+def _require_equal_sizes(k: Loops, b: Namespace, node: Node) -> None:
+    result = node.results[0].shape
+    for value in node.inputs:
+        for axis, dim in enumerate(value.shape, len(result) - value.rank):
+            if dim != 1 and not dims.equal(dim, result[axis]):
+                message = f"{node.op.name}: sizes {dim} and {result[axis]} of one axis have to be equal"
+                k.require(b.equal(index(b.dim(dim)), index(b.dim(result[axis]))), message)
+
+
+def _require_inside(k: Loops, b: Namespace, node: Node) -> None:
+    attrs, shape = node.attrs, node.inputs[0].shape
+    for start, size, step, limit in zip(attrs["starts"], attrs["sizes"], attrs["steps"], shape, strict=True):
+        last = dims.as_dim(start + (size - 1) * step)
+        if isinstance(last, int) and isinstance(limit, int) or dims.equal(dims.sub(limit, size), start):
+            continue
+        first, final = (start, last) if step > 0 else (last, start)
+        inside = b.logical_and(index(b.dim(first)) >= 0, index(b.dim(final)) < index(b.dim(limit)))
+        k.require(inside, f"slice: {size} elements from {start} do not fit into an axis of {limit}")
+
+
+def _require_indices(k: Loops, b: Namespace, node: Node, indices: Tensor) -> None:
+    """One pass over the indices, which are few beside the elements they fetch."""
+    bad = k.local("bad", (1,), "int32")
+    k.store(bad, (0,), const(0, "int32"))
+    _each(k, indices, (), lambda place: k.store(bad, (0,), b.select(_valid(b, node, indices, place), bad[0], 1)))
+    k.require(b.equal(bad[0], 0), f"{node.op.name}: an index is out of range ({node.inputs[0].type})")
+
+
+def _each(k: Loops, tensor: Tensor, place: tuple[Expr, ...], visit: object) -> None:
+    assert callable(visit)
+    if len(place) == len(tensor.shape):
+        visit(place)
+        return
+    with k.serial(tensor.shape[len(place)]) as i:
+        _each(k, tensor, (*place, i), visit)
+
+
+def _valid(b: Namespace, node: Node, indices: Tensor, place: tuple[Expr, ...]) -> Expr:
+    limits = [index(d) for d in b.shape(node.inputs[0])]
+    value = b.cast(indices(*place), "int64")
+    if node.op.name != "gather_nd":
+        limit = limits[node.attrs["axis"]]
+        return b.logical_and(value >= -limit, value < limit)
+    depth = len(limits) - node.attrs["batch_dims"]
+    coordinate = place[-1]
+    limit = limits[-1]
+    for axis in reversed(range(depth - 1)):
+        limit = b.select(b.equal(coordinate, axis), limits[node.attrs["batch_dims"] + axis], limit)
+    return b.logical_and(value >= -limit, value < limit)

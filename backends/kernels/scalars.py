@@ -1,0 +1,291 @@
+"""Operations on scalar expressions, with numpy's meaning: NaN propagates, and rounding is half to even."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+from tvm import tirx
+
+from tilewright.backends.kernels import vmath
+from tilewright.backends.kernels.loops import Expr, const, dtype_of, index
+
+Scalar = Expr | bool | int | float
+
+
+class Scalars:
+    """The scalar half of the namespace `b`. Operands have one dtype; at most one may be a Python number."""
+
+    # Making and converting
+
+    def const(self, value: float, dtype: str) -> Expr:
+        """An immediate."""
+        return const(value, dtype)
+
+    def dtype_of(self, x: Expr) -> str:
+        """The dtype of a scalar expression."""
+        return dtype_of(x)
+
+    def cast(self, x: Scalar, dtype: str) -> Expr:
+        """x converted: floats to integers toward zero, numbers to bool by x != 0."""
+        if isinstance(x, bool | int | float):
+            return const(x, dtype)
+        if dtype_of(x) == dtype:
+            return x
+        return self.not_equal(x, 0) if dtype == "bool" else tirx.Cast(dtype, x)
+
+    # Logic and choice
+
+    def equal(self, x: Scalar, y: Scalar) -> Expr:
+        return tirx.EQ(*_pair(x, y))
+
+    def not_equal(self, x: Scalar, y: Scalar) -> Expr:
+        return tirx.NE(*_pair(x, y))
+
+    def logical_and(self, x: Scalar, y: Scalar) -> Expr:
+        return tirx.And(_condition(x), _condition(y))
+
+    def logical_or(self, x: Scalar, y: Scalar) -> Expr:
+        return tirx.Or(_condition(x), _condition(y))
+
+    def logical_xor(self, x: Scalar, y: Scalar) -> Expr:
+        return tirx.NE(_condition(x), _condition(y))
+
+    def logical_not(self, x: Scalar) -> Expr:
+        return tirx.Not(_condition(x))
+
+    def select(self, condition: Scalar, x: Scalar, y: Scalar) -> Expr:
+        """x or y, both of which may be computed."""
+        return tirx.Select(_condition(condition), *_pair(x, y))
+
+    def guard(self, condition: Scalar, then: Callable[[], Scalar], other: Scalar) -> Expr:
+        """`then()` if the condition holds, which is what makes it safe to compute; else `other`."""
+        return tirx.if_then_else(_condition(condition), *_pair(then(), other))
+
+    # Arithmetic
+
+    def minimum(self, x: Scalar, y: Scalar) -> Expr:
+        """The smaller; NaN if either is."""
+        return _extreme(x, y, tirx.min, lambda a, b: a < b)
+
+    def maximum(self, x: Scalar, y: Scalar) -> Expr:
+        """The greater; NaN if either is."""
+        return _extreme(x, y, tirx.max, lambda a, b: a > b)
+
+    def floordiv(self, x: Scalar, y: Scalar) -> Expr:
+        return tirx.floordiv(*_pair(x, y))
+
+    def floormod(self, x: Scalar, y: Scalar) -> Expr:
+        """The remainder with the sign of y."""
+        a, b = _pair(x, y)
+        if not _is_float(a):
+            return tirx.floormod(a, b)
+        rest = tirx.fmod(a, b)
+        wrong = tirx.And(tirx.NE(rest, _like(0, rest)), tirx.NE(rest < 0.0, b < 0.0))
+        return tirx.Select(wrong, rest + b, rest)
+
+    def truncdiv(self, x: Scalar, y: Scalar) -> Expr:
+        """Integer division toward zero."""
+        return tirx.truncdiv(*_pair(x, y))
+
+    def truncmod(self, x: Scalar, y: Scalar) -> Expr:
+        """The remainder with the sign of x."""
+        a, b = _pair(x, y)
+        return tirx.fmod(a, b) if _is_float(a) else tirx.truncmod(a, b)
+
+    fmod = truncmod
+
+    def pow(self, x: Scalar, y: Scalar) -> Expr:
+        """x ** y; small integer powers are products."""
+        a, b = _pair(x, y)
+        power = getattr(b, "value", None)
+        if power in (1, 2, 3, 4):
+            return vmath.named(a, lambda v: math.prod([v] * (int(power) - 1), start=v))
+        return self.sqrt(a) if power == 0.5 and _is_float(a) else tirx.pow(a, b)
+
+    def neg(self, x: Expr) -> Expr:
+        return -x
+
+    def abs(self, x: Expr) -> Expr:
+        return tirx.abs(x)
+
+    def sqrt(self, x: Expr) -> Expr:
+        return tirx.sqrt(x)
+
+    def rsqrt(self, x: Expr) -> Expr:
+        return _like(1, x) / tirx.sqrt(x)
+
+    def reciprocal(self, x: Expr) -> Expr:
+        return _like(1, x) / x
+
+    # Rounding and tests
+
+    def floor(self, x: Expr) -> Expr:
+        return tirx.floor(x)
+
+    def ceil(self, x: Expr) -> Expr:
+        return tirx.ceil(x)
+
+    def trunc(self, x: Expr) -> Expr:
+        return tirx.trunc(x)
+
+    def round(self, x: Expr) -> Expr:
+        """To the nearest integer, halves to the even one."""
+        return tirx.nearbyint(x)
+
+    def isnan(self, x: Expr) -> Expr:
+        return tirx.isnan(x)
+
+    def isinf(self, x: Expr) -> Expr:
+        return tirx.EQ(tirx.abs(x), _infinity(x))
+
+    # Elementary functions: vector code in float32, the C library in float64
+
+    def exp(self, x: Expr) -> Expr:
+        return _single(x, vmath.exp, tirx.exp)
+
+    def log(self, x: Expr) -> Expr:
+        return _single(x, vmath.log, tirx.log)
+
+    def tanh(self, x: Expr) -> Expr:
+        return _single(x, vmath.tanh, tirx.tanh)
+
+    def erf(self, x: Expr) -> Expr:
+        return _single(x, vmath.erf, lambda v: tirx.call_pure_extern("float64", "erf", v))
+
+    def sigmoid(self, x: Expr) -> Expr:
+        return _single(x, vmath.sigmoid, lambda v: 1.0 / (1.0 + tirx.exp(-v)))
+
+    def sin(self, x: Expr) -> Expr:
+        return tirx.sin(x)
+
+    def cos(self, x: Expr) -> Expr:
+        return tirx.cos(x)
+
+    def tan(self, x: Expr) -> Expr:
+        return tirx.tan(x)
+
+    def asin(self, x: Expr) -> Expr:
+        return tirx.asin(x)
+
+    def acos(self, x: Expr) -> Expr:
+        return tirx.acos(x)
+
+    def atan(self, x: Expr) -> Expr:
+        return tirx.atan(x)
+
+    def sinh(self, x: Expr) -> Expr:
+        return tirx.sinh(x)
+
+    def cosh(self, x: Expr) -> Expr:
+        return tirx.cosh(x)
+
+    def asinh(self, x: Expr) -> Expr:
+        return tirx.asinh(x)
+
+    def acosh(self, x: Expr) -> Expr:
+        return tirx.acosh(x)
+
+    def atanh(self, x: Expr) -> Expr:
+        return tirx.atanh(x)
+
+    # Bits
+
+    def bitwise_and(self, x: Scalar, y: Scalar) -> Expr:
+        return tirx.bitwise_and(*_pair(x, y))
+
+    def bitwise_or(self, x: Scalar, y: Scalar) -> Expr:
+        return tirx.bitwise_or(*_pair(x, y))
+
+    def bitwise_xor(self, x: Scalar, y: Scalar) -> Expr:
+        return tirx.bitwise_xor(*_pair(x, y))
+
+    def bitwise_not(self, x: Expr) -> Expr:
+        return tirx.bitwise_not(x)
+
+    def shift_left(self, x: Scalar, y: Scalar) -> Expr:
+        return tirx.shift_left(*_pair(x, y))
+
+    def shift_right(self, x: Scalar, y: Scalar) -> Expr:
+        return tirx.shift_right(*_pair(x, y))
+
+    # Folds
+
+    @property
+    def folds(self) -> Mapping[str, Callable[[Expr, Expr], Expr]]:
+        """How each kind of reduction combines two values."""
+        return {
+            "sum": lambda x, y: x + y,
+            "prod": lambda x, y: x * y,
+            "max": self.maximum,
+            "min": self.minimum,
+            "any": self.logical_or,
+            "all": self.logical_and,
+        }
+
+    def identity(self, kind: str, dtype: str) -> Expr:
+        """The value that a fold of the given kind starts from."""
+        if kind in ("max", "min") and dtype != "bool":
+            return _least(dtype) if kind == "max" else _greatest(dtype)
+        return const({"sum": 0, "prod": 1, "any": 0, "all": 1, "max": 0, "min": 1}[kind], dtype)
+
+    def better(self, kind: str, new: Expr, best: Expr, or_equal: bool) -> Expr:
+        """Whether an arg-reduction moves from `best` to a later `new`; the first NaN (the last, if `or_equal`) wins."""
+        more = {"max": (tirx.GT, tirx.GE), "min": (tirx.LT, tirx.LE)}[kind][or_equal](new, best)
+        if not _is_float(new):
+            return more
+        old_is_number = const(True, "bool") if or_equal else tirx.Not(tirx.isnan(best))
+        return tirx.Or(tirx.And(more, tirx.Not(tirx.isnan(best))), tirx.And(tirx.isnan(new), old_is_number))
+
+
+def _pair(x: Scalar, y: Scalar) -> tuple[Expr, Expr]:
+    """Both as expressions, a number taking the other's dtype; two numbers are indices."""
+    if not isinstance(x, bool | int | float):
+        return x, _like(y, x)
+    if not isinstance(y, bool | int | float):
+        return _like(x, y), y
+    return index(int(x)), index(int(y))
+
+
+def _like(value: Scalar, x: Expr) -> Expr:
+    return const(value, dtype_of(x)) if isinstance(value, bool | int | float) else value
+
+
+def _condition(x: Scalar) -> Expr:
+    return const(x, "bool") if isinstance(x, bool | int | float) else x
+
+
+def _is_float(x: Expr) -> bool:
+    return "float" in dtype_of(x)
+
+
+def _infinity(x: Expr) -> Expr:
+    return const(math.inf, dtype_of(x))
+
+
+def _least(dtype: str) -> Expr:
+    return const(-math.inf, dtype) if "float" in dtype else tirx.min_value(dtype)
+
+
+def _greatest(dtype: str) -> Expr:
+    return const(math.inf, dtype) if "float" in dtype else tirx.max_value(dtype)
+
+
+def _extreme(x: Scalar, y: Scalar, whole: Callable[..., Expr], first: Callable[[Expr, Expr], Expr]) -> Expr:
+    """min or max. `first(a, b)` is false for a NaN, so that b is taken: one machine instruction if a is a number."""
+    a, b = _pair(x, y)
+    if not _is_float(a):
+        return whole(a, b)
+    if isinstance(b, tirx.FloatImm):
+        a, b = b, a
+    if isinstance(a, tirx.FloatImm):
+        return vmath.named(b, lambda b: tirx.Select(first(a, b), a, b))
+    return vmath.named(a, lambda a: vmath.named(b, lambda b: tirx.Select(tirx.Or(first(a, b), tirx.isnan(a)), a, b)))
+
+
+def _single(x: Expr, single: Callable[[Expr], Expr], double: Callable[[Expr], Expr]) -> Expr:
+    """`single` for float32, `double` for float64; the halves are computed in float32."""
+    dtype = dtype_of(x)
+    if dtype == "float64":
+        return double(x)
+    return single(x) if dtype == "float32" else tirx.Cast(dtype, single(tirx.Cast("float32", x)))

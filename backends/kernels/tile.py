@@ -1,0 +1,122 @@
+"""The register tile of matrix kernels: its size for a machine and a width, and the loop that fills it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, index
+from tvm import tirx
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """What a machine has: `lanes` float32 per vector register, and how many registers."""
+
+    lanes: int = 16
+    registers: int = 32
+
+
+@dataclass(frozen=True)
+class Tile:
+    """`rows` x `columns` float32 accumulators in registers; columns are whole vectors."""
+
+    rows: int
+    columns: int
+    lanes: int
+
+    @property
+    def vectors(self) -> int:
+        return self.columns // self.lanes
+
+
+def choose_tile(machine: Vectors, columns: Index) -> Tile:
+    """The tile with the least time for a matrix of `columns`: padding is wasted, and small tiles load more per product."""
+    widths = [w for w in (1, 2, 3, 4) if _rows(machine, w) >= 2]
+    tiles = [Tile(_rows(machine, w), w * machine.lanes, machine.lanes) for w in widths]
+    return min(tiles, key=lambda tile: _cost(tile, columns))
+
+
+def _rows(machine: Vectors, width: int) -> int:
+    """As many rows as fit beside one row of B and one broadcast of A; even numbers leave shorter tails."""
+    rows = (machine.registers - width - 1) // width
+    return min(rows - rows % 2, 12)
+
+
+def _cost(tile: Tile, columns: Index) -> float:
+    """Issue slots per useful product: the multiply-adds plus the loads of A and B that feed them."""
+    per_step = tile.rows * tile.vectors + 0.25 * (tile.rows + tile.vectors)
+    useful = tile.rows * tile.vectors
+    if not isinstance(columns, int):
+        return per_step / useful
+    padded = -(-columns // tile.columns) * tile.columns
+    return per_step / useful * padded / columns
+
+
+def multiply(
+    k: Loops,
+    tile: Tile,
+    rows: int,
+    depth: Index,
+    a: Callable[[Expr, Expr], Expr],
+    b: Callable[[Expr, Expr], Expr],
+    out: Callable[[Expr, Expr, Expr], None],
+) -> None:
+    """out(r, c, sum over d of a(r, d) * b(d, c)) for r < rows and c < tile.columns, all in registers.
+
+    Few rows have too few independent sums to hide the latency of a multiply-add: they keep several per element.
+    """
+    splits = max(1, 8 // (rows * tile.vectors))
+    sums = [_accumulators(k, tile, rows, f"sum{s}") for s in range(splits)]
+
+    def step(d: Expr, target: list[Buffer]) -> None:
+        with k.unrolled(rows, name="r") as r:
+            factor = k.let("a", a(r, d))
+            for v, total in enumerate(target):
+                with k.vectorized(tile.lanes) as lane:
+                    place = r * tile.lanes + lane
+                    k.store(total, (place,), total[place] + factor * b(d, lane + v * tile.lanes))
+
+    whole = depth // splits
+    with k.serial(whole, name="d") as block:
+        for s in range(splits):
+            step(block * splits + s, sums[s])
+    if splits > 1:
+        with k.serial(depth - whole * splits, name="d") as rest:
+            step(rest + whole * splits, sums[0])
+    _write_sums(k, tile, rows, sums, out)
+
+
+def _accumulators(k: Loops, tile: Tile, rows: int, name: str) -> list[Buffer]:
+    """One zeroed buffer per column of registers: LLVM turns each into registers, once the loop over rows is unrolled."""
+    buffers = [k.local(f"{name}_{v}", (rows * tile.lanes,)) for v in range(tile.vectors)]
+    for buffer in buffers:
+        with k.unrolled(rows) as r, k.vectorized(tile.lanes) as lane:
+            k.store(buffer, (r * tile.lanes + lane,), 0.0)
+    return buffers
+
+
+def _write_sums(
+    k: Loops, tile: Tile, rows: int, sums: list[list[Buffer]], out: Callable[[Expr, Expr, Expr], None]
+) -> None:
+    for v, parts in enumerate(zip(*sums, strict=True)):
+        with k.unrolled(rows) as r, k.vectorized(tile.lanes) as lane:
+            place = r * tile.lanes + lane
+            total = parts[0][place]
+            for other in parts[1:]:
+                total = total + other[place]
+            out(r, lane + v * tile.lanes, total)
+
+
+def row_tiles(k: Loops, tile: Tile, rows: Expr, part: Callable[[int, Index], None]) -> None:
+    """Covers `rows` <= tile.rows (a run-time number): part(count, first) with constant counts, a full tile or powers of two."""
+    k.branch(tirx.EQ(rows, index(tile.rows)), lambda: part(tile.rows, 0), lambda: _tail_tiles(k, tile, rows, part))
+
+
+def _tail_tiles(k: Loops, tile: Tile, rows: Expr, part: Callable[[int, Index], None]) -> None:
+    count = 1 << ((tile.rows - 1).bit_length() - 1)
+    while count:
+        with k.when(tirx.NE(tirx.bitwise_and(rows, index(count)), index(0))):
+            done = tirx.bitwise_and(rows, index(-2 * count))
+            part(count, done)
+        count //= 2

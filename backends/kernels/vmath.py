@@ -1,0 +1,174 @@
+"""Elementary functions on float32 from TIR arithmetic alone, so that LLVM vectorises them.
+
+All hold over the whole float range: NaN gives NaN, overflow gives inf, underflow goes through the denormals to 0. Each
+states its largest error in ulp (units in the last place of the exact result), which assumes fused multiply-adds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tvm import tirx
+
+from tilewright.backends.kernels.loops import Expr, const
+
+_ROUND = 12582912.0  # 1.5 * 2**23: adding it rounds to an integer, which is then in the low bits
+_ROUND_BITS = 0x4B400000
+
+
+def exp(x: Expr) -> Expr:
+    """e**x, error under 1.1 ulp. Polynomial of Cephes expf; 2**n in two factors, for denormal results."""
+
+    def scaled(n: Expr, fraction: Expr) -> Expr:
+        half = n >> 1
+        return fraction * _power_of_two(half) * _power_of_two(n - half)
+
+    return named(_clamped(x, -104.0, 89.0), lambda v: _split_exp(v, scaled))
+
+
+def _small_exp(x: Expr) -> Expr:
+    """e**x for -87 < x < 88 only."""
+    return _split_exp(x, lambda n, fraction: fraction * _power_of_two(n))
+
+
+def _split_exp(x: Expr, scaled: Callable[[Expr, Expr], Expr]) -> Expr:
+    """e**x = 2**n * e**r with |r| <= ln(2) / 2; `scaled` puts n and e**r together."""
+    coefficients = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5)
+
+    def from_rounded(rounded: Expr) -> Expr:
+        n = rounded - _float(_ROUND)
+        return named(x - n * _float(0.693359375) + n * _float(2.12194440e-4), lambda r: fraction(rounded, r))
+
+    def fraction(rounded: Expr, r: Expr) -> Expr:
+        n = _bits(rounded) - _int(_ROUND_BITS)
+        return named(n, lambda n: scaled(n, _polynomial(r, coefficients) * (r * r) + r + _float(1.0)))
+
+    return named(x * _float(1.44269504088896341) + _float(_ROUND), from_rounded)
+
+
+def log(x: Expr) -> Expr:
+    """Natural logarithm, error under 1 ulp; NaN below 0, -inf at 0. Method of FreeBSD's e_logf.c."""
+    return named(x, lambda v: tirx.Select(_ordinary(v), _log_positive(v), _log_special(v)))
+
+
+def _ordinary(x: Expr) -> Expr:
+    return tirx.all(x > _float(0.0), x < tirx.infinity("float32"))
+
+
+def _log_special(x: Expr) -> Expr:
+    """log of 0, negative numbers, inf and NaN: -inf, NaN, inf, NaN."""
+    infinity = tirx.infinity("float32")
+    return tirx.Select(x == _float(0.0), -infinity, tirx.Select(x < _float(0.0), infinity - infinity, x))
+
+
+def _log_positive(x: Expr) -> Expr:
+    """log(2**k * m) = k ln 2 + log(m) with m in [sqrt(1/2), sqrt(2)); denormals are scaled up first."""
+    denormal = x < _float(1.17549435e-38)
+    bits = _bits(tirx.Select(denormal, x * _float(2.0**25), x)) + _int(0x3F800000 - 0x3F3504F3)
+    bias = tirx.Select(denormal, _float(127.0 + 25.0), _float(127.0))
+
+    def reduced(bits: Expr) -> Expr:
+        k = tirx.Cast("float32", bits >> 23) - bias
+        m = _from_bits((bits & _int(0x007FFFFF)) + _int(0x3F3504F3))
+        return named(k, lambda k: named(m - _float(1.0), lambda f: _log_reduced(k, f)))
+
+    return named(bits, reduced)
+
+
+def _log_reduced(k: Expr, f: Expr) -> Expr:
+    """k ln 2 + log(1 + f)."""
+    coefficients = (0.24279078841, 0.28498786688, 0.40000972152, 0.66666662693)
+    half_square = _float(0.5) * f * f
+
+    def combine(s: Expr) -> Expr:
+        series = named(s * s, lambda z: z * _polynomial(z, coefficients))
+        low = s * (half_square + series) + k * _float(9.0580006145e-06)
+        return low - half_square + f + k * _float(6.9313812256e-01)
+
+    return named(f / (_float(2.0) + f), combine)
+
+
+def tanh(x: Expr) -> Expr:
+    """Hyperbolic tangent, error under 2 ulp. Cephes tanhf: odd polynomial below 0.625, else 1 - 2 / (e**2|x| + 1)."""
+    coefficients = (-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1)
+
+    def both(v: Expr, size: Expr) -> Expr:
+        near = named(v * v, lambda z: _polynomial(z, coefficients) * z * v + v)
+        far = _float(1.0) - _float(2.0) / (_small_exp(_below(size * _float(2.0), 40.0)) + _float(1.0))
+        return tirx.Select(size < _float(0.625), near, _with_sign(far, v))
+
+    return named(x, lambda v: named(tirx.abs(v), lambda size: both(v, size)))
+
+
+def erf(x: Expr) -> Expr:
+    """Error function, error under 2 ulp. Polynomials of N. Juffa: below 475/512 odd in x, else 1 - e**p(|x|)."""
+    near = (-5.96761703e-4, 4.99119423e-3, -2.67681349e-2, 1.12819925e-1, -3.76125336e-1, 1.28379166e-1)
+    far = (-1.72853470e-5, 3.83197126e-4, -3.88396438e-3, 2.42546219e-2, -1.06777877e-1, -6.34846687e-1, -1.28717512e-1)
+
+    def both(v: Expr, size: Expr) -> Expr:
+        inner = named(v * v, lambda z: _polynomial(z, near) * v + v)
+        outer = named(_below(size, 4.0), lambda t: _float(1.0) - _small_exp(_polynomial(t, far) * t - t))
+        return tirx.Select(size <= _float(475 / 512), inner, _with_sign(outer, v))
+
+    return named(x, lambda v: named(tirx.abs(v), lambda size: both(v, size)))
+
+
+def sigmoid(x: Expr) -> Expr:
+    """1 / (1 + e**-x), error under 3 ulp; computed from e**-|x|, which cannot overflow."""
+
+    def ratio(v: Expr, e: Expr) -> Expr:
+        return tirx.Select(v < _float(0.0), e, _float(1.0)) / (_float(1.0) + e)
+
+    return named(x, lambda v: named(exp(-tirx.abs(v)), lambda e: ratio(v, e)))
+
+
+def named(value: Expr, body: Callable[[Expr], Expr]) -> Expr:
+    """`body(v)` with v = value computed once: uses of a Python variable would repeat the whole expression."""
+    if isinstance(value, tirx.Var | tirx.FloatImm | tirx.IntImm):
+        return body(value)
+    var = tirx.Var("t", value.ty)
+    return tirx.Let(var, value, body(var))
+
+
+def _polynomial(x: Expr, coefficients: Sequence[float]) -> Expr:
+    """Horner's scheme, highest power first."""
+    result = _float(coefficients[0])
+    for c in coefficients[1:]:
+        result = result * x + _float(c)
+    return result
+
+
+def _clamped(x: Expr, low: float, high: float) -> Expr:
+    """x within [low, high]; NaN stays NaN."""
+    return named(x, lambda v: _below(tirx.Select(v < _float(low), _float(low), v), high))
+
+
+def _below(x: Expr, high: float) -> Expr:
+    """min(x, high); NaN stays NaN."""
+    return named(x, lambda v: tirx.Select(v > _float(high), _float(high), v))
+
+
+def _power_of_two(n: Expr) -> Expr:
+    """2**n for an int32 n in [-126, 127]."""
+    return _from_bits((n + _int(127)) << 23)
+
+
+def _with_sign(size: Expr, x: Expr) -> Expr:
+    """`size` (not negative) with the sign of x."""
+    return _from_bits(_bits(size) | (_bits(x) & _int(-(2**31))))
+
+
+def _bits(x: Expr) -> Expr:
+    return tirx.reinterpret("int32", x)
+
+
+def _from_bits(x: Expr) -> Expr:
+    return tirx.reinterpret("float32", x)
+
+
+def _float(value: float) -> Expr:
+    return const(value, "float32")
+
+
+def _int(value: int) -> Expr:
+    return const(value, "int32")

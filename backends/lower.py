@@ -1,0 +1,141 @@
+"""A fused graph becomes a program: kernels by name, calls in order, weights packed as the kernels want them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tilewright.backends import kernel_text
+from tilewright.backends.build import BuiltKernel, KernelSpec
+from tilewright.backends.flops import flops
+from tilewright.backends.program import HostCall, KernelCall, Note, Port, Program, Result, Step, TensorSpec, View
+from tilewright.ir import dims
+from tilewright.ir.dims import Dim
+from tilewright.ir.errors import BuildError
+from tilewright.ir.graph import Graph, Node, Value, input_value
+from tilewright.ir.op import Array
+from tilewright.ir.show import show
+from tilewright.ir.types import TensorType
+
+
+def kernel_specs(graph: Graph) -> dict[Node, KernelSpec]:
+    """What has to be built for each fused node; nodes that do the same share a name."""
+    return {node: _spec(node) for node in graph.nodes if node.op.name == "fused"}
+
+
+def _spec(node: Node) -> KernelSpec:
+    body: Graph = node.attrs["body"]
+    text = kernel_text.write(body, (i for i, v in enumerate(node.inputs) if v.is_constant))
+    return KernelSpec(kernel_text.name_of(body, text), text)
+
+
+def host_nodes(graph: Graph) -> tuple[Node, ...]:
+    """The nodes that no kernel computes."""
+    return tuple(node for node in graph.nodes if node.op.name not in ("fused", "reshape"))
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A program and the arrays of its constants, by value id."""
+
+    program: Program
+    weights: Mapping[str, Array]
+
+
+def lower(graph: Graph, specs: Mapping[Node, KernelSpec], built: Mapping[str, BuiltKernel]) -> Lowered:
+    """Order the calls, and pack each weight as the kernel that reads it wants."""
+    lowering = _Lowering(specs, built)
+    steps = [lowering.step(node) for node in graph.nodes]
+    inputs = tuple(Port(v.name, lowering.id(v), _tensor_spec(v.type)) for v in graph.inputs)
+    outputs = tuple(
+        Port(name, lowering.id(v), _tensor_spec(v.type))
+        for name, v in zip(graph.output_names, graph.outputs, strict=True)
+    )
+    constants = tuple(Result(key, _array_spec(array)) for key, array in lowering.weights.items())
+    return Lowered(Program(inputs, outputs, constants, tuple(steps)), lowering.weights)
+
+
+class _Lowering:
+    """Names values, and collects the weights that the calls read."""
+
+    def __init__(self, specs: Mapping[Node, KernelSpec], built: Mapping[str, BuiltKernel]) -> None:
+        self.specs, self.built = specs, built
+        self.ids: dict[Value, str] = {}
+        self.weights: dict[str, Array] = {}
+        self._packed: dict[tuple[Value, str], str] = {}
+
+    def id(self, value: Value) -> str:
+        """The name of `value`; a constant's array is taken as it is."""
+        if value not in self.ids:
+            self.ids[value] = f"v{len(self.ids)}"
+            if value.data is not None:
+                self.weights[self.ids[value]] = value.data
+        return self.ids[value]
+
+    def packed(self, value: Value, kernel: BuiltKernel, position: int) -> str:
+        """The name of an argument in the layout that `kernel` wants at `position`."""
+        packing = kernel.packings[position]
+        if packing is None or value.data is None:
+            return self.id(value)
+        key = (value, repr(packing))
+        if key not in self._packed:
+            self._packed[key] = f"w{len(self._packed)}"
+            self.weights[self._packed[key]] = packing(value.data)
+        return self._packed[key]
+
+    def step(self, node: Node) -> Step:
+        if node.op.name == "reshape":
+            return View(self.id(node.inputs[0]), self.result(node.results[0]))
+        return self.kernel(node) if node in self.specs else self.host(node)
+
+    def result(self, value: Value) -> Result:
+        return Result(self.id(value), _tensor_spec(value.type))
+
+    def kernel(self, node: Node) -> KernelCall:
+        body: Graph = node.attrs["body"]
+        kernel = self.built[self.specs[node].name]
+        inputs = tuple(self.packed(v, kernel, i) for i, v in enumerate(node.inputs))
+        scalars = tuple(kernel_text.scalar_symbols(body))
+        note = Note((node.source,), kernel.rule, _compute_dtype(body), _text(flops(body.nodes)))
+        return KernelCall(kernel.name, inputs, tuple(self.result(r) for r in node.results), scalars, note)
+
+    def host(self, node: Node) -> HostCall:
+        inputs = dict.fromkeys(node.inputs)
+        note = Note((node.source or node.op.name,), "host", node.results[0].dtype)
+        results = tuple(self.result(r) for r in node.results)
+        return HostCall(show(_alone(node)), tuple(self.id(v) for v in inputs), results, note)
+
+
+def _alone(node: Node) -> Graph:
+    """A graph of this one node; all that it reads is an input."""
+    inputs = {v: input_value(f"i{i}", v.type) for i, v in enumerate(dict.fromkeys(node.inputs))}
+    results = node.with_inputs([inputs[v] for v in node.inputs]).results
+    return Graph(tuple(inputs.values()), results, tuple(f"o{i}" for i in range(len(results))))
+
+
+def _compute_dtype(body: Graph) -> str:
+    return body.nodes[-1].inputs[0].dtype if body.nodes and body.nodes[-1].inputs else body.outputs[0].dtype
+
+
+def _text(dim: Dim) -> int | str:
+    return dim if isinstance(dim, int) else dims.to_text(dim)
+
+
+def _tensor_spec(type: TensorType) -> TensorSpec:
+    return TensorSpec(type.dtype, tuple(_text(d) for d in type.shape))
+
+
+def _array_spec(array: Array) -> TensorSpec:
+    from tilewright.ir.types import dtype_name
+
+    return TensorSpec(dtype_name(array.dtype), tuple(int(d) for d in array.shape))
+
+
+def refuse_host(nodes: Sequence[Node]) -> None:
+    """For `strict=True`. Raises BuildError that lists every node that would run on the host."""
+    if nodes:
+        listed = "; ".join(f"{node.op.name} ({node.source or 'no source'})" for node in nodes)
+        raise BuildError(
+            f"{len(nodes)} nodes cannot be compiled and would run on the host: {listed}",
+            hint="Compile without strict=True to let them run in numpy",
+        )

@@ -1,0 +1,51 @@
+"""What this machine can do at most: arithmetic and reading memory, measured with the probes that an executable carries."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from tilewright.backends.runtime import Array, Runner, aligned_empty
+
+FMA_PROBE, READ_PROBE = "tilewright_fma_probe", "tilewright_read_probe"
+ACCUMULATORS = 12  # enough independent chains for two FMA units of latency 4 or 5
+BLOCK = ACCUMULATORS << 12  # elements that one task reads
+_REPEATS = 1 << 18
+_BLOCKS = 640  # 120 MiB, more than the caches hold
+
+
+@dataclass(frozen=True, slots=True)
+class Peaks:
+    """Measured on `threads` threads: float32 multiply-adds (each counts two) and bytes read, per second."""
+
+    threads: int
+    flops: float
+    bytes: float
+
+
+def measure(runner: Runner, lanes: int, threads: int) -> Peaks:
+    """Run both probes for a few dozen milliseconds each; the best of several runs counts."""
+    operations = 2.0 * threads * ACCUMULATORS * lanes * _REPEATS
+    factor = _filled((lanes,), 1e-3)
+    fma_arguments = (factor, _filled((threads, ACCUMULATORS, lanes)), _REPEATS)
+    data = _filled((_BLOCKS, BLOCK))
+    fma_seconds = _best_time(runner, FMA_PROBE, fma_arguments, threads)
+    read_seconds = _best_time(runner, READ_PROBE, (data, _filled((_BLOCKS, ACCUMULATORS, lanes))), threads)
+    return Peaks(threads, operations / fma_seconds, data.nbytes / read_seconds)
+
+
+def _filled(shape: tuple[int, ...], value: float = 0.0) -> Array:
+    array = aligned_empty(shape, np.dtype(np.float32))
+    array.fill(value)
+    return array
+
+
+def _best_time(runner: Runner, name: str, arguments: tuple[Array | int, ...], threads: int) -> float:
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        runner.call(name, arguments, threads)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)

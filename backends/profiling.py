@@ -1,0 +1,77 @@
+"""Times every kernel of a program while the program runs."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from tilewright.backends.ledger import Row
+from tilewright.backends.program import HOST_CALL, HostCall, KernelCall, Program, View, evaluate, symbols
+from tilewright.backends.runtime import Array, Runner
+
+_GO_ON = 0  # TVM's VMInstrumentReturnKind::kNoOp
+_GATHER = "gather"  # reads only a part of its first input
+
+
+class _Watch:
+    """Collects the duration and the bytes of each call that a step of the program makes, in order."""
+
+    def __init__(self, names: frozenset[str]) -> None:
+        self.names = names
+        self.durations: list[float] = []
+        self.bytes: list[list[int]] = []
+        self.overhead = math.inf
+        self._start = 0.0
+
+    def __call__(self, function: Any, name: str, before: bool, result: Any, *arguments: Any) -> int:
+        if before:
+            self._start = time.perf_counter()
+            return _GO_ON
+        duration = time.perf_counter() - self._start
+        self.overhead = min(self.overhead, duration)
+        if name in self.names:
+            self.durations.append(duration)
+            self.bytes.append([_bytes(a) for a in arguments if hasattr(a, "dtype")])
+        return _GO_ON
+
+
+def _bytes(tensor: Any) -> int:
+    return math.prod(tensor.shape) * tensor.dtype.itemsize
+
+
+def profile(program: Program, runner: Runner, arrays: Sequence[Array], threads: int, repeats: int) -> tuple[Row, ...]:
+    """One row a kernel or host call: the median of `repeats` runs, less what the timing itself takes."""
+    steps = [step for step in program.steps if not isinstance(step, View)]
+    names = frozenset(program.kernels()) | {HOST_CALL}
+    watches = [_Watch(names) for _ in range(repeats)]
+    for watch in watches:
+        runner.profile(arrays, threads, watch)
+    sizes = _sizes(program, arrays)
+    rows = []
+    for i, step in enumerate(steps):
+        seconds = statistics.median(max(w.durations[i] - w.overhead, 0.0) for w in watches)
+        rows.append(_row(step, seconds, watches[-1].bytes[i], sizes))
+    return tuple(rows)
+
+
+def _row(step: KernelCall | HostCall, seconds: float, sizes_in_bytes: list[int], sizes: dict[str, int]) -> Row:
+    note = step.note
+    host = isinstance(step, HostCall)
+    known = symbols([note.flops]) <= set(sizes)
+    moved = sum(sizes_in_bytes)
+    if note.rule.startswith(_GATHER):
+        moved -= sizes_in_bytes[0] - min(sizes_in_bytes[0], sizes_in_bytes[-1])
+    flops = float(evaluate(note.flops, sizes)) if known else 0.0
+    name = "host" if host else step.kernel
+    return Row(name, note.sources, "host" if host else note.rule, note.dtype, seconds, flops, float(moved))
+
+
+def _sizes(program: Program, arrays: Sequence[Array]) -> dict[str, int]:
+    """The symbols that are plain sizes of inputs."""
+    sizes: dict[str, int] = {}
+    for port, array in zip(program.inputs, arrays, strict=True):
+        sizes |= {d: n for d, n in zip(port.spec.dims, array.shape, strict=True) if isinstance(d, str) and d.isidentifier()}
+    return sizes

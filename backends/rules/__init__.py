@@ -1,0 +1,42 @@
+"""Schedule rules: the first that fits a fused group turns it into one kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tvm import tirx
+
+from tilewright.backends import kernel_text
+from tilewright.backends.kernels.group import Group, Packing
+from tilewright.backends.rules import batched_matmul, concat, matmul, pointwise
+from tilewright.backends.rules.rule import Rule
+from tilewright.backends.target import Target
+from tilewright.ir.errors import BuildError
+
+RULES: tuple[Rule, ...] = (matmul.RULE, batched_matmul.RULE, concat.RULE, pointwise.RULE)
+
+
+@dataclass(frozen=True)
+class Emitted:
+    """A kernel as TIR, the rule that made it, and how each input has to be packed (None: as it is)."""
+
+    func: tirx.PrimFunc
+    rule: str
+    packings: tuple[Packing | None, ...]
+
+
+def emit_text(text: str, name: str, target: Target) -> Emitted:
+    """The kernel for a text that `kernel_text.write` made. Raises BuildError where no rule fits, with the reason of each."""
+    body, weights = kernel_text.read(text)
+    reasons: list[str] = []
+    for rule in RULES:
+        group = Group(body, weights, name, target)
+        if reason := rule.declines(group):
+            reasons.append(f"{rule.name}: {reason}")
+            continue
+        layouts = rule.emit(group)
+        packings = tuple(layouts[v].packing if v in layouts else None for v in body.inputs)
+        return Emitted(group.k.func(), rule.name, packings)
+    raise BuildError(f"no schedule rule fits the kernel {name}: {'; '.join(reasons)}")
+
+

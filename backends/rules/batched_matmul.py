@@ -1,0 +1,44 @@
+"""Matrix products of two activations, with any batch axes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tilewright.backends.kernels.gemm import batched_gemm
+from tilewright.backends.kernels.group import Group, Layout
+from tilewright.backends.kernels.loops import Expr
+from tilewright.backends.kernels.tile import choose_tile
+from tilewright.backends.kernels.tiles import Tile as Machine
+from tilewright.backends.rules.rule import Rule
+from tilewright.ir.graph import Value
+from tilewright.ir.ops.elementwise import broadcast_reader
+
+
+def declines(group: Group) -> str:
+    node = group.anchor
+    if node is None or node.op.name != "matmul":
+        return "is not a matmul"
+    if any(v.rank < 2 or v.dtype != "float32" for v in node.inputs):
+        return "has an operand that is a vector or not float32"
+    return ""
+
+
+def emit(group: Group) -> Mapping[Value, Layout]:
+    node = group.anchor
+    assert node is not None
+    group.place({}, held=node.results[0])
+    left, right = (group.tensors[v] for v in node.inputs)
+    *batch, rows, columns = group.shape(node.results[0])
+    rank = len(batch) + 2
+    a, b = broadcast_reader(left, rank), broadcast_reader(right, rank)
+    finish = group.finisher(node.results[0])
+
+    def store(*place: Expr) -> None:
+        finish(place[:-1], place[-1])
+
+    tile = choose_tile(Machine.of(group.target), columns)
+    batched_gemm(group.k, tile, batch, rows, columns, left.shape[-1], a, b, store)
+    return {}
+
+
+RULE = Rule("batched gemm", declines, emit)

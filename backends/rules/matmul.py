@@ -1,0 +1,71 @@
+"""Activations times a weight matrix: the weight is packed when compiling, the operators behind it run on finished tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from tilewright.backends.kernels.gemm import gemm
+from tilewright.backends.kernels.group import Group, Layout
+from tilewright.backends.kernels.loops import Expr, Index, index
+from tilewright.backends.kernels.packing import pack_b
+from tilewright.backends.kernels.ranges import product
+from tilewright.backends.kernels.tile import Tile, choose_tile
+from tilewright.backends.kernels.tiles import Tile as Machine
+from tilewright.backends.rules.rule import Rule
+from tilewright.ir.graph import Node, Value
+
+
+def declines(group: Group) -> str:
+    node = group.anchor
+    if node is None or node.op.name != "matmul":
+        return "is not a matmul"
+    left, right = node.inputs
+    if left.dtype != "float32":
+        return f"works on {left.dtype}"
+    if right.rank != 2 or not group.is_weight(right) or left.rank < 2:
+        return "its right operand is not a constant matrix"
+    return "" if left in group.body.inputs else "its left operand is computed on the way"
+
+
+def emit(group: Group) -> Mapping[Value, Layout]:
+    node = group.anchor
+    assert node is not None
+    left, right = node.inputs
+    depth, columns = (int(d) for d in right.shape)
+    tile = choose_tile(Machine.of(group.target), columns)
+    layouts = {right: _layout(tile, depth, columns)}
+    group.place(layouts, held=node.results[0])
+    leading = group.shape(left)[:-1]
+    rows = product(leading)
+    flat = group.k.view(group.inputs[left], (rows, depth))
+    finish = group.finisher(node.results[0])
+
+    def store(i: Expr, j: Expr, value: Expr) -> None:
+        finish((*unflatten(i, leading), j), value)
+
+    gemm(group.k, tile, rows, columns, depth, lambda i, d: flat[i, d], group.inputs[right], store)
+    return layouts
+
+
+def _layout(tile: Tile, depth: int, columns: int) -> Layout:
+    blocks = -(-columns // tile.columns)
+    return Layout(partial(pack_b, nb=tile.columns), (blocks, depth, tile.columns))
+
+
+def unflatten(flat: Expr, sizes: Sequence[Index]) -> list[Index]:
+    """The indices of element `flat` of a row-major array."""
+    indices: list[Index] = []
+    for size in reversed(sizes[1:]):
+        indices.append(flat % index(size))
+        flat = flat // index(size)
+    return [flat, *indices[::-1]] if sizes else []
+
+
+def anchor(group: Group, *names: str) -> Node | None:
+    """The group's anchor, if it is one of the named operators."""
+    node = group.anchor
+    return node if node is not None and node.op.name in names else None
+
+
+RULE = Rule("packed gemm", declines, emit)

@@ -1,0 +1,208 @@
+"""Runs an executable with TVM's small runtime library: no compiler, no frontend, no torch is imported here."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import importlib.util
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tilewright.backends.program import ENTRY, HOST_CALL, Program
+from tilewright.backends.threads import PoolSize
+from tilewright.ir.errors import BuildError, InputError
+
+Array = NDArray[Any]
+HostFunction = Callable[..., Sequence[Array]]
+"""Takes the arrays of a host call's inputs, then the numbers of its symbols, and returns the arrays of its outputs."""
+
+ALIGNMENT = 64
+"""Kernels load and store whole vectors: what they are given starts at a multiple of this many bytes."""
+
+_CPU, _DEVICE_INDEX, _POOLED = 1, 0, 2  # DLPack's device type, the device, TVM's AllocatorType::kPooled
+_SIZES_BEFORE_CLEARING = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Executable:
+    """A built program: `library` is a shared object with all kernels, `bytecode` the VM's instructions."""
+
+    library: bytes
+    bytecode: bytes
+
+
+@functools.cache
+def ffi() -> ModuleType:
+    """The `tvm_ffi` package with TVM's runtime libraries loaded, in a process that may or may not have TVM itself."""
+    with _hidden("torch"):
+        import tvm_ffi
+    _library("libtvm_runtime.so")
+    _library("libtvm_runtime_extra.so")
+    tvm_ffi.register_global_func(HOST_CALL, lambda function, *values: function(*values), override=True)
+    return tvm_ffi
+
+
+@functools.cache
+def _library(name: str) -> ctypes.CDLL:
+    specification = importlib.util.find_spec("tvm")
+    if specification is None or not specification.submodule_search_locations:
+        raise BuildError("TVM's runtime library was not found.", hint="Install the apache-tvm package.")
+    folder = Path(specification.submodule_search_locations[0], "lib")
+    return ctypes.CDLL(str((folder / name).resolve()), ctypes.RTLD_GLOBAL)
+
+
+@functools.cache
+def _pool_size() -> PoolSize:
+    """The process's pool sizes; a model has none of its own, as TVM's pools belong to threads."""
+    set_limit = _library("libtvm_runtime.so")._ZN3tvm7runtime9threading17SetMaxConcurrencyEi
+    functions = (ffi().get_global_func(f"runtime.{name}") for name in ("NumThreads", "config_threadpool"))
+    return PoolSize(set_limit, *functions)
+
+
+@contextlib.contextmanager
+def _hidden(name: str) -> Iterator[None]:
+    """Make `import name` fail, unless the module is already there: tvm_ffi imports torch (180 MB) if it can."""
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]  # the documented way to block an import
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+
+
+def aligned_empty(shape: Sequence[int], dtype: np.dtype[Any]) -> Array:
+    """An uninitialised array whose first byte is at a multiple of `ALIGNMENT`."""
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    buffer = np.empty(size + ALIGNMENT, np.uint8)
+    start = -address(buffer) % ALIGNMENT
+    return buffer[start : start + size].view(dtype).reshape(shape)
+
+
+def address(array: Array) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
+def aligned(array: Array) -> Array:
+    """`array` itself where kernels can use it in place, else an aligned copy."""
+    flags = array.flags
+    if flags.c_contiguous and flags.writeable and array.__array_interface__["data"][0] % ALIGNMENT == 0:
+        return array
+    copy = aligned_empty(array.shape, array.dtype)
+    copy[...] = array
+    return copy
+
+
+def to_tensor(array: Array) -> Any:
+    """The array as a TVM tensor over the same bytes, or over an aligned copy."""
+    return ffi().from_dlpack(aligned(array))
+
+
+def to_array(tensor: Any) -> Array:
+    """A numpy view of a TVM tensor, which it keeps alive."""
+    return np.from_dlpack(tensor)
+
+
+class Runner:
+    """One loaded executable with its weights. Calls from several threads take turns.
+
+    `weights` maps each constant's value name to its array; arrays that are aligned and writable are used in place.
+    `hosts` are the functions of the program's host calls, in order.
+    """
+
+    def __init__(
+        self, program: Program, executable: Executable, weights: Mapping[str, Array], hosts: Sequence[HostFunction]
+    ) -> None:
+        self._module = _load(executable)
+        self._entry = self._machine()[ENTRY]
+        self._weights = ffi().convert([to_tensor(weights[c.value]) for c in program.constants])
+        self._hosts = ffi().convert([_wrapped(function) for function in hosts])
+        self._borrowed = program.borrowed_outputs()
+        self._clear = ffi().get_global_func("vm.builtin.memory_manager.clear")
+        self._sizes: set[tuple[tuple[int, ...], ...]] = set()
+        self._lock = threading.Lock()
+
+    def _machine(self) -> Any:
+        machine = self._module["vm_load_executable"]()
+        machine["vm_initialization"](_CPU, _DEVICE_INDEX, _POOLED)
+        return machine
+
+    def __call__(self, arrays: Sequence[Array], threads: int) -> list[Array]:
+        """Run on arrays that fit the program's inputs. Raises InputError where sizes do not fit each other."""
+        self._forget_old_sizes(tuple(a.shape for a in arrays))
+        return self._run(self._entry, arrays, threads)
+
+    def profile(self, arrays: Sequence[Array], threads: int, watch: Callable[..., int]) -> None:
+        """Run once in a second VM that calls `watch(function, name, before, result, *arguments)` around every call."""
+        machine = self._machine()
+        machine["set_instrument"](ffi().convert(watch))
+        self._run(machine[ENTRY], arrays, threads)
+
+    def call(self, name: str, arguments: Sequence[Array | int], threads: int) -> None:
+        """Call one kernel of the library on arrays, which it may write, and numbers."""
+        function = self._module.get_function(name, query_imports=True)
+        values = [a if isinstance(a, int) else to_tensor(a) for a in arguments]
+        with self._lock:
+            _pool_size().use(threads)
+            function(*values)
+
+    def _run(self, entry: Callable[..., Any], arrays: Sequence[Array], threads: int) -> list[Array]:
+        tensors = [to_tensor(a) for a in arrays]
+        with self._lock:
+            _pool_size().use(threads)
+            try:
+                results = entry(*tensors, self._weights, self._hosts)
+            except (ValueError, TypeError, RuntimeError, AssertionError, IndexError) as error:
+                raise InputError(f"The model could not run on these inputs: {error}.") from error
+        return [to_array(t).copy() if b else to_array(t) for t, b in zip(results, self._borrowed, strict=True)]
+
+    def _forget_old_sizes(self, sizes: tuple[tuple[int, ...], ...]) -> None:
+        """TVM's allocator keeps a free buffer of every size it has ever seen: let go when there were many."""
+        if sizes in self._sizes:
+            return
+        if len(self._sizes) == _SIZES_BEFORE_CLEARING:
+            self._sizes.clear()
+            self._clear()
+        self._sizes.add(sizes)
+
+
+def _load(executable: Executable) -> Any:
+    module = ffi().get_global_func("ffi.Module.load_from_bytes.relax.VMExecutable")(executable.bytecode)
+    module.import_module(_load_library(executable.library))
+    return module
+
+
+def _load_library(library: bytes) -> Any:
+    """Map a shared object from memory; the file is gone again once it is mapped."""
+    descriptor, path = tempfile.mkstemp(suffix=".so", prefix="tilewright-")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(library)
+        return ffi().load_module(path, keep_module_alive=False)
+    except (RuntimeError, OSError) as error:
+        hint = "Set TMPDIR to a folder that allows programs to be run from it."
+        raise BuildError(f"The kernels could not be loaded from {path}: {error}.", hint=hint) from error
+    finally:
+        os.unlink(path)
+
+
+def _wrapped(function: HostFunction) -> Any:
+    """A host function as a packed function over tensors, followed by sizes."""
+
+    def call(*values: Any) -> Any:
+        arguments = (v if isinstance(v, int) else to_array(v) for v in values)
+        return ffi().convert([to_tensor(array) for array in function(*arguments)])
+
+    return ffi().convert(call)

@@ -1,0 +1,232 @@
+"""Every call into TVM that tends to change between its releases: targets, object code, the Relax VM program.
+
+Only worker processes import this module: the compiler never loads TVM into the user's process.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import tvm
+from tvm import relax, tirx
+
+from tilewright.backends.build import BuiltKernel
+from tilewright.backends.program import (
+    HOST_CALL,
+    Dim,
+    HostCall,
+    KernelCall,
+    Program,
+    Result,
+    Step,
+    TensorSpec,
+    View,
+    parse_dim,
+    symbols,
+)
+from tilewright.backends.target import KNOWN_FEATURES, Target
+from tilewright.ir.errors import BuildError
+
+# Without RewriteDataflowReshape, which insists on SBlock kernels; calls are already in destination-passing form.
+_PIPELINE = (
+    relax.transform.RemovePurityChecking(),
+    relax.transform.StaticPlanBlockMemory(),
+    relax.transform.LowerAllocTensor(),
+    relax.transform.KillAfterLastUse(),
+    relax.transform.LowerRuntimeBuiltin(),
+    relax.transform.ComputePrimValue(),
+    relax.transform.VMShapeLower(),
+    relax.transform.AttachGlobalSymbol(),
+)
+
+
+def tvm_target(target: Target) -> Any:
+    """TVM's target. The features are spelled out: a virtual machine may hide some that the CPU's name promises."""
+    cpu = tvm.target.codegen.llvm_get_system_cpu() if target.cpu == "native" else target.cpu
+    attributes = [("+" if f in target.features else "-") + f for f in sorted(KNOWN_FEATURES)]
+    return tvm.target.Target({"kind": "llvm", "mcpu": cpu, "mattr": attributes, "num-cores": target.cores})
+
+
+def build_kernel(emitter: str, text: str, name: str, target: Target) -> BuiltKernel:
+    """Emit and compile one kernel; see `build.build_kernels`."""
+    module, _, function = emitter.partition(":")
+    emitted = getattr(importlib.import_module(module), function)(text, name, target)
+    return BuiltKernel(name, compile_function(emitted.func, name, target), emitted.rule, emitted.packings)
+
+
+def compile_function(function: Any, name: str, target: Target) -> bytes:
+    """ELF object code of a `tirx.PrimFunc`, callable under `name`."""
+    return compile_functions({name: function}, target)
+
+
+def compile_functions(functions: Mapping[str, Any], target: Target) -> bytes:
+    """ELF object code of several `tirx.PrimFunc`s, each callable under its name."""
+    return _object_code({name: f.with_attr("global_symbol", name) for name, f in functions.items()}, target)
+
+
+def _object_code(functions: Mapping[Any, Any], target: Target) -> bytes:
+    """ELF object code of PrimFuncs by name or GlobalVar."""
+    library = tvm.tirx.build(tvm.IRModule(dict(functions)), tvm_target(target))
+    return _written(library, "kernel.o")
+
+
+def _written(module: Any, name: str) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, name)
+        module.write_to_file(str(path))
+        return path.read_bytes()
+
+
+def compile_program(program: Program, target: Target) -> tuple[bytes, bytes]:
+    """The VM's bytecode, and object code of the functions that compute its sizes (empty if it needs none)."""
+    module = _ProgramBuilder(program).build()
+    with tvm_target(target):
+        for transform in _PIPELINE:
+            module = transform(module)
+    builder = relax.ExecBuilder()
+    rest = relax.vm_build._vmcodegen(builder, module)
+    functions = {gv: f for gv, f in rest.functions.items() if isinstance(f, tirx.PrimFunc)}
+    return _written(builder.get().mod, "program.bin"), _object_code(functions, target) if functions else b""
+
+
+class _ProgramBuilder:
+    """Writes a program as one Relax function `main(*inputs, weights, hosts)`.
+
+    Weights and host functions come as two opaque arrays, so that the VM does not check each of them in each call.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.block = relax.BlockBuilder()
+        self.symbols: dict[str, Any] = {}
+        self.scalars: dict[str, Any] = {}
+        self.values: dict[str, Any] = {}
+        self.weights = relax.Var("weights", relax.ObjectType())
+        self.hosts = relax.Var("hosts", relax.ObjectType())
+        self.weight_index = {c.value: i for i, c in enumerate(program.constants)}
+        self.host_index = {id(step): i for i, step in enumerate(program.host_calls())}
+        self.typed = {step.source for step in program.steps if isinstance(step, View)}
+        self.typed |= {port.value for port in program.outputs}
+
+    def build(self) -> Any:
+        for port in self.program.inputs:
+            self._declare(port.spec.dims)
+            self.values[port.value] = relax.Var(port.value, self._type(port.spec))
+        inputs = [self.values[port.value] for port in self.program.inputs]
+        with self.block.function("main", [*inputs, self.weights, self.hosts]):
+            for step in self.program.steps:
+                self._step(step)
+            self.block.emit_func_output(relax.Tuple([self._value(port.value) for port in self.program.outputs]))
+        return self.block.get()
+
+    def _declare(self, dims: Iterable[Dim]) -> None:
+        for dim in dims:
+            if isinstance(dim, str) and dim.isidentifier() and dim not in self.symbols:
+                self.symbols[dim] = tirx.Var(dim, "int64")
+
+    def _step(self, step: Step) -> None:
+        if isinstance(step, KernelCall):
+            self._kernel(step)
+        elif isinstance(step, View):
+            shape = relax.ShapeExpr(self._dims(step.result.spec.dims))
+            view = self.block.emit(relax.op.reshape(self._value(step.source), shape))
+            self.values[step.result.value] = view
+        else:
+            self._host(step)
+
+    def _kernel(self, step: KernelCall) -> None:
+        inputs = [self._value(name) for name in step.inputs]
+        outputs = [self._allocate(result) for result in step.outputs]
+        scalars = [self._scalar(dim) for dim in step.scalars]
+        self._packed(step.kernel, [*inputs, *outputs, *scalars], relax.TupleType([]))
+
+    def _allocate(self, result: Result) -> Any:
+        shape = relax.ShapeExpr(self._dims(result.spec.dims))
+        tensor = self.block.emit(relax.op.builtin.alloc_tensor(shape, result.spec.dtype, 0))
+        self.values[result.value] = tensor
+        return tensor
+
+    def _host(self, step: HostCall) -> None:
+        function = self._item(self.hosts, self.host_index[id(step)])
+        arguments = [*(self._value(name) for name in step.inputs), *(self._scalar(name) for name in step.symbols)]
+        returned = self._packed(HOST_CALL, [function, *arguments])
+        for i, result in enumerate(step.outputs):
+            self._declare(result.spec.dims)
+            item = self._item(returned, i)
+            self.values[result.value] = self.block.match_cast(item, self._type(result.spec))
+
+    def _value(self, name: str) -> Any:
+        if name not in self.values:
+            self.values[name] = self._weight(name)
+        return self.values[name]
+
+    def _weight(self, name: str) -> Any:
+        """A constant as the VM sees it: opaque for kernels, typed where a step needs to know its sizes."""
+        constant = self.program.constants[self.weight_index[name]]
+        item = self._item(self.weights, self.weight_index[name])
+        return self.block.match_cast(item, self._type(constant.spec)) if name in self.typed else item
+
+    def _item(self, array: Any, index: int) -> Any:
+        return self._packed("vm.builtin.tuple_getitem", [array, relax.prim_value(index)])
+
+    def _packed(self, name: str, arguments: list[Any], result: Any = None) -> Any:
+        return self.block.emit(relax.Call(relax.ExternFunc(name), arguments, None, [result or relax.ObjectType()]))
+
+    def _scalar(self, dim: Dim) -> Any:
+        """A size as an argument; expressions are computed once a call of the model, at first use."""
+        if isinstance(dim, int):
+            return relax.prim_value(tirx.IntImm("int64", dim))
+        if dim not in self.scalars:
+            self.scalars[dim] = self.block.emit(relax.prim_value(self._dim(dim)))
+        return self.scalars[dim]
+
+    def _type(self, spec: TensorSpec) -> Any:
+        return relax.TensorType(self._dims(spec.dims), spec.dtype)
+
+    def _dims(self, dims: Iterable[Dim]) -> list[Any]:
+        return [self._dim(d) for d in dims]
+
+    def _dim(self, dim: Dim) -> Any:
+        if isinstance(dim, int):
+            return tirx.IntImm("int64", dim)
+        missing = symbols([dim]) - set(self.symbols)
+        if missing:
+            raise BuildError(f"The size '{dim}' uses {', '.join(sorted(missing))}, which is no plain size of any input.")
+        return int64_expression(parse_dim(dim), self.symbols)
+
+
+def int64_expression(node: ast.expr, names: Mapping[str, Any]) -> Any:
+    """TIR for the syntax tree of a size, given the TIR of its symbols."""
+    match node:
+        case ast.Constant(value=int(value)):
+            return tirx.IntImm("int64", value)
+        case ast.Name(id=name):
+            return names[name]
+        case ast.UnaryOp(operand=operand):
+            return -int64_expression(operand, names)
+        case ast.Call(func=ast.Name(id=name), args=arguments):
+            return _fold(tirx.min if name == "min" else tirx.max, [int64_expression(a, names) for a in arguments])
+        case ast.BinOp(left=left, op=operator, right=right):
+            return _OPERATORS[type(operator)](int64_expression(left, names), int64_expression(right, names))
+    raise BuildError(f"The size '{ast.unparse(node)}' cannot be computed at run time.")
+
+
+def _fold(combine: Any, terms: list[Any]) -> Any:
+    result = terms[0]
+    for term in terms[1:]:
+        result = combine(result, term)
+    return result
+
+
+_OPERATORS: dict[type[ast.operator], Any] = {
+    ast.Add: lambda a, b: a + b,
+    ast.Sub: lambda a, b: a - b,
+    ast.Mult: lambda a, b: a * b,
+    ast.FloorDiv: tirx.floordiv,
+    ast.Mod: tirx.floormod,
+}

@@ -1,0 +1,43 @@
+"""Results as rows, which may carry floors and limits that they are held to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+Row = Mapping[str, str | float | bool]
+Rows = Sequence[Row]
+
+
+def held(row: Row, key: str, *, floor: float | None = None, limit: float | None = None) -> Row:
+    """The row with a bound on one of its numbers, and whether it keeps this and its other bounds."""
+    value = float(row[key])
+    bounds = [(value >= floor, f"{key} >= {floor:g}")] if floor is not None else []
+    bounds += [(value <= limit, f"{key} <= {limit:g}")] if limit is not None else []
+    for kept, text in bounds:
+        texts = [str(row["bounds"])] if "bounds" in row else []
+        row = {**row, "bounds": ", ".join([*texts, text]), "kept": kept and row.get("kept", True) is True}
+    return row
+
+
+def missed(rows: Rows) -> Rows:
+    return [row for row in rows if row.get("kept") is False]
+
+
+def show(title: str, rows: Rows) -> None:
+    """Print the rows as a table, with a column for every key."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, justify="left" if column == columns[0] else "right")
+    for row in rows:
+        table.add_row(*(_cell(row.get(column, "")) for column in columns))
+    Console().print(table)
+
+
+def _cell(value: str | float | bool) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "NO"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,1 @@
+"""Programs that use Tilewright, and the real models they run."""

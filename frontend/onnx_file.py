@@ -1,0 +1,76 @@
+"""ONNX files: reading them, and running them in onnxruntime as the original to compare with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.message import DecodeError
+from onnx import ModelProto
+
+from tilewright.ir.errors import ImportModelError
+from tilewright.ir.op import Array
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """A parsed model. `folder` holds its external data, `path` is the file itself; both None when it came as bytes."""
+
+    model: ModelProto
+    name: str
+    path: Path | None = None
+
+    @property
+    def folder(self) -> Path | None:
+        return None if self.path is None else self.path.parent
+
+
+def open_onnx(source: str | os.PathLike[str] | bytes | ModelProto) -> OnnxFile:
+    """Parse a path, the bytes of a file, or take a model as it is. Raises ImportModelError."""
+    if isinstance(source, ModelProto):
+        return OnnxFile(source, source.graph.name)
+    if isinstance(source, bytes):
+        model = parse(source, "the given bytes")
+        return OnnxFile(model, model.graph.name)
+    path = Path(source)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ImportModelError(f"cannot read '{path}': {error.strerror or error}") from error
+    return OnnxFile(parse(data, f"'{path}'"), path.stem, path)
+
+
+def parse(data: bytes, what: str) -> ModelProto:
+    hint = "The file may be truncated, or of another format; export or download it again"
+    try:
+        model = ModelProto()
+        model.ParseFromString(data)
+    except (DecodeError, RuntimeError) as error:
+        raise ImportModelError(f"{what} cannot be read as an ONNX model: {error}", hint=hint) from error
+    if not model.HasField("graph"):
+        raise ImportModelError(f"{what} holds no ONNX graph", hint=hint)
+    return model
+
+
+@dataclass(frozen=True)
+class OnnxRuntime:
+    """The model in onnxruntime: call it with inputs by name. The session is made on the first call."""
+
+    file: OnnxFile
+    output_names: Sequence[str]
+
+    @cached_property
+    def _session(self) -> Any:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors only: warnings about the model are not ours to print
+        source = self.file.model.SerializeToString() if self.file.path is None else str(self.file.path)
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+    def __call__(self, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
+        return tuple(self._session.run(list(self.output_names), dict(inputs)))

@@ -1,0 +1,55 @@
+"""How each ONNX operator is written in the IR: one table a family, merged here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+from tilewright.frontend.onnx_ops import (
+    activation,
+    elementwise,
+    indexing,
+    normalization,
+    product,
+    quantization,
+    reduction,
+    resizing,
+    shape,
+    slicing,
+    source,
+    window,
+)
+from tilewright.frontend.onnx_ops.call import Call
+from tilewright.ir.graph import Value
+
+Converter: TypeAlias = Callable[[Call], Value | Sequence[Value]]
+
+FAMILIES = (
+    activation,
+    elementwise,
+    indexing,
+    normalization,
+    product,
+    quantization,
+    reduction,
+    resizing,
+    shape,
+    slicing,
+    source,
+    window,
+)
+TABLE: Mapping[str, Converter | Mapping[int, Converter]] = {
+    name: row for family in FAMILIES for name, row in family.TABLE.items()
+}
+
+
+def converter(op_type: str, version: int) -> Converter | None:
+    """What converts `op_type` of opset `version`, or None where nothing does.
+
+    A row with several versions maps the opset from which each holds.
+    """
+    row = TABLE.get(op_type)
+    if row is None or callable(row):
+        return row
+    since = [v for v in row if v <= version]
+    return row[max(since)] if since else None

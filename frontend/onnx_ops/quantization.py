@@ -1,0 +1,101 @@
+"""Quantization: everything is a composition of quantize, dequantize and integer products."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tilewright.frontend.onnx_ops.call import Call
+from tilewright.frontend.onnx_ops.window import convolution
+from tilewright.ir.graph import Value
+
+
+def granularity(c: Call, x: Value, scale: Value, axis: int) -> dict[str, Any]:
+    """One scale for the whole tensor, one along an axis, or one a block of elements of that axis."""
+    if scale.rank == 0 or scale.shape == (1,):
+        return {"axis": None, "block": 0}
+    if scale.rank == 1:
+        return {"axis": c.axis(axis, x.rank), "block": 0}
+    return {"axis": c.axis(axis, x.rank), "block": c.integer("block_size", 0)}
+
+
+def scalar(c: Call, value: Value) -> Value:
+    return c.reshape(value, ()) if value.shape == (1,) else value
+
+
+def quantize_linear(c: Call) -> Value:
+    x, scale, zero = c[0], c[1], c.optional(2)
+    if zero is None:
+        zero = c.expand(c.constant(0, c.dtype("output_dtype", "uint8")), scale.shape)
+    return quantized(c, x, scale, zero, c.integer("axis", 1))
+
+
+def quantized(c: Call, x: Value, scale: Value, zero: Value, axis: int = 1) -> Value:
+    shape = granularity(c, x, scale, axis)
+    return c.apply("quantize", c.cast(x, scale.dtype), scalar(c, scale), scalar(c, zero), **shape)
+
+
+def dequantize_linear(c: Call) -> Value:
+    return c.cast(dequantized(c, c[0], c[1], c.optional(2), c.integer("axis", 1)), c.dtype("output_dtype", c[1].dtype))
+
+
+def dequantized(c: Call, x: Value, scale: Value, zero: Value | None, axis: int = 1) -> Value:
+    parameters = [scale] if zero is None else [scale, zero]
+    return c.apply("dequantize", x, *(scalar(c, p) for p in parameters), **granularity(c, x, scale, axis))
+
+
+def dynamic_quantize_linear(c: Call) -> tuple[Value, ...]:
+    """Scale and zero point from the range of x, which always holds zero."""
+    x = c[0]
+    axes = tuple(range(x.rank))
+    high = c.apply("maximum", c.reduce("max", x, axes, keepdims=False), 0.0)
+    low = c.apply("minimum", c.reduce("min", x, axes, keepdims=False), 0.0)
+    scale = c.apply("div", c.apply("sub", high, low), 255.0)
+    place = c.apply("round", c.apply("div", c.apply("neg", low), scale))
+    zero = c.cast(c.apply("minimum", c.apply("maximum", place, 0.0), 255.0), "uint8")
+    return c.apply("quantize", x, scale, zero), scale, zero
+
+
+def centred(c: Call, x: Value, zero: Value | None, trailing: int = 0) -> Value:
+    """x - zero point as int32; a zero point per row has `trailing` axes after it."""
+    wide = c.cast(x, "int32")
+    if zero is None:
+        return wide
+    offset = scalar(c, c.cast(zero, "int32"))
+    return c.apply("sub", wide, c.reshape(offset, (*offset.shape, *[1] * trailing)) if offset.rank else offset)
+
+
+def matmul_integer(c: Call) -> Value:
+    left = c.optional(2)
+    rows = 1 if left is not None and left.rank == 1 else 0
+    return c.apply("matmul", centred(c, c[0], left, rows), centred(c, c[1], c.optional(3)))
+
+
+def conv_integer(c: Call) -> Value:
+    """Padding with zeros after the zero point is taken off is padding with the zero point."""
+    return convolution(c, centred(c, c[0], c.optional(2)), centred(c, c[1], c.optional(3), c[1].rank - 1))
+
+
+def qlinear_matmul(c: Call) -> Value:
+    a = dequantized(c, c[0], c[1], c[2], axis=-2)
+    b = dequantized(c, c[3], c[4], c[5], axis=-1)
+    return quantized(c, c.apply("matmul", a, b), c[6], c[7])
+
+
+def qlinear_conv(c: Call) -> Value:
+    """The bias is int32 in units of x_scale * w_scale."""
+    x = dequantized(c, c[0], c[1], c[2])
+    w = dequantized(c, c[3], c[4], c[5], axis=0)
+    bias = c.optional(8)
+    parameters = [] if bias is None else [c.apply("mul", c.cast(bias, x.dtype), c.apply("mul", c[1], c[4]))]
+    return quantized(c, convolution(c, x, w, *parameters), c[6], c[7])
+
+
+TABLE = {
+    "ConvInteger": conv_integer,
+    "DequantizeLinear": dequantize_linear,
+    "DynamicQuantizeLinear": dynamic_quantize_linear,
+    "MatMulInteger": matmul_integer,
+    "QLinearConv": qlinear_conv,
+    "QLinearMatMul": qlinear_matmul,
+    "QuantizeLinear": quantize_linear,
+}

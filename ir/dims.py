@@ -1,0 +1,227 @@
+"""Sizes of tensors: `int`, or a sympy expression over named positive integer symbols.
+
+sympy is imported on first symbolic use only, so that running a saved model never pays for it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import sympy
+
+Dim: TypeAlias = "int | sympy.Expr"
+
+
+def symbol(name: str) -> sympy.Expr:
+    """The positive integer size called `name`; equal names are the same symbol."""
+    import sympy
+
+    return sympy.Symbol(name, integer=True, positive=True)
+
+
+def as_dim(value: Any) -> Dim:
+    """Normalise: whatever is an integer number becomes `int`.
+
+    Raises TypeError for floats and anything else that is not an integer or an expression.
+    """
+    if type(value) is int:
+        return value
+    if hasattr(value, "is_Integer"):
+        return int(value) if value.is_Integer else value
+    if hasattr(value, "__index__"):
+        return int(value.__index__())
+    raise TypeError(f"{value!r} is not a size")
+
+
+def is_static(dim: Dim) -> bool:
+    return isinstance(dim, int)
+
+
+def add(*terms: Dim) -> Dim:
+    return as_dim(sum(terms))
+
+
+def sub(a: Dim, b: Dim) -> Dim:
+    return as_dim(a - b)
+
+
+def product(dims: Iterable[Dim]) -> Dim:
+    """The product, expanded so that equal products compare equal."""
+    result: Dim = 1
+    for dim in dims:
+        result = result * dim
+    return result if isinstance(result, int) else as_dim(result.expand())
+
+
+def floordiv(a: Dim, b: Dim) -> Dim:
+    """Floor division; exact where it can be proved, so (2*h)//2 is h."""
+    if isinstance(a, int) and isinstance(b, int):
+        return a // b
+    import sympy
+
+    if not isinstance(b, int):
+        return as_dim(sympy.floor(sympy.cancel(sympy.sympify(a) / b)))
+    expanded = sympy.expand(a)
+    constant = int(expanded.as_coeff_Add()[0])
+    quotient, remainder = divmod(constant, b)
+    return as_dim(sympy.floor((expanded - constant + remainder) / b) + quotient)
+
+
+def ceildiv(a: Dim, b: Dim) -> Dim:
+    return as_dim(-floordiv(as_dim(-a), b))
+
+
+def mod(a: Dim, b: Dim) -> Dim:
+    return as_dim(a - floordiv(a, b) * b)
+
+
+def minimum(a: Dim, b: Dim) -> Dim:
+    if isinstance(a, int) and isinstance(b, int):
+        return min(a, b)
+    import sympy
+
+    return as_dim(sympy.Min(a, b))
+
+
+def maximum(a: Dim, b: Dim) -> Dim:
+    if isinstance(a, int) and isinstance(b, int):
+        return max(a, b)
+    import sympy
+
+    return as_dim(sympy.Max(a, b))
+
+
+def equal(a: Dim, b: Dim) -> bool:
+    """True only where equality can be proved for every value of the symbols."""
+    if isinstance(a, int) and isinstance(b, int):
+        return a == b
+    if a == b:
+        return True
+    import sympy
+
+    return bool(sympy.expand(sympy.sympify(a) - b) == 0)
+
+
+def same_shape(a: Iterable[Dim], b: Iterable[Dim]) -> bool:
+    a, b = tuple(a), tuple(b)
+    return len(a) == len(b) and all(equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def symbols_of(dims: Iterable[Dim]) -> set[str]:
+    """Names of all symbols in `dims`."""
+    return {s.name for dim in dims if not isinstance(dim, int) for s in dim.free_symbols}  # type: ignore[attr-defined]
+
+
+def evaluate(dim: Dim, sizes: Mapping[str, int]) -> int:
+    """The number for given sizes of the symbols. Raises KeyError for a symbol without a size."""
+    if isinstance(dim, int):
+        return dim
+    missing = symbols_of([dim]) - set(sizes)
+    if missing:
+        raise KeyError(", ".join(sorted(missing)))
+    return int(dim.subs({s: sizes[s.name] for s in dim.free_symbols}))  # type: ignore[attr-defined]
+
+
+def bind(dim: Dim, sizes: Mapping[str, Dim]) -> Dim:
+    """Replace the symbols that `sizes` names; the others stay."""
+    if isinstance(dim, int):
+        return dim
+    return as_dim(dim.subs({s: sizes[s.name] for s in dim.free_symbols if s.name in sizes}, simultaneous=True))  # type: ignore[attr-defined]
+
+
+def broadcast(a: Dim, b: Dim) -> Dim | None:
+    """The size of a broadcast axis, or None where two known sizes clash.
+
+    A symbol beside another size that it cannot be proved equal to is taken to be equal: compiled kernels check it when they run.
+    """
+    if equal(a, b) or b == 1:
+        return a
+    if a == 1 or isinstance(b, int):
+        return None if isinstance(a, int) and a != 1 else b
+    if isinstance(a, int):
+        return a
+    return min(a, b, key=lambda d: (len(str(d)), str(d)))
+
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
+
+
+def symbol_name(text: str) -> str:
+    """A name from a model turned into one that the text form can hold."""
+    cleaned = re.sub(r"[^A-Za-z0-9_]", "_", text)
+    return cleaned if _NAME.fullmatch(cleaned) else f"d_{cleaned}"
+
+
+def to_text(dim: Dim) -> str:
+    """Python syntax over symbol names with + - * // and the functions min, max; `parse` reads it back."""
+    if isinstance(dim, int):
+        return str(dim)
+    return _text(dim)
+
+
+def _text(expr: Any) -> str:
+    if expr.is_Integer or expr.is_Symbol:
+        return str(expr)
+    if expr.is_Add:
+        return " + ".join(_text(arg) for arg in expr.args)
+    if expr.is_Mul:
+        return "*".join(f"({_text(arg)})" if arg.is_Add else _text(arg) for arg in expr.args)
+    if expr.is_Pow and expr.exp.is_Integer and expr.exp > 0:
+        return "*".join([f"({_text(expr.base)})"] * int(expr.exp))
+    name = type(expr).__name__
+    if name == "floor":
+        numerator, denominator = expr.args[0].together().as_numer_denom()
+        return f"(({_text(numerator)}) // ({_text(denominator)}))"
+    if name in ("Min", "Max"):
+        return f"{name.lower()}({', '.join(_text(arg) for arg in expr.args)})"
+    raise ValueError(f"a size of the form {expr} has no text form")
+
+
+def parse(text: str) -> Dim:
+    """Read what `to_text` wrote. Raises ValueError on anything else."""
+    import ast
+
+    try:
+        return _from_ast(ast.parse(text, mode="eval").body)
+    except SyntaxError as error:
+        raise ValueError(f"{text!r} is not a size") from error
+
+
+def _from_ast(node: Any) -> Dim:
+    import ast
+
+    if isinstance(node, ast.Constant) and isinstance(node.value, int):
+        return node.value
+    if isinstance(node, ast.Name):
+        return symbol(node.id)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return as_dim(-_from_ast(node.operand))
+    if isinstance(node, ast.BinOp):
+        a, b = _from_ast(node.left), _from_ast(node.right)
+        match node.op:
+            case ast.Add():
+                return as_dim(a + b)
+            case ast.Sub():
+                return as_dim(a - b)
+            case ast.Mult():
+                return as_dim(a * b)
+            case ast.FloorDiv():
+                return floordiv(a, b)
+            case ast.Mod():
+                return mod(a, b)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("min", "max"):
+        args = [_from_ast(arg) for arg in node.args]
+        combine = minimum if node.func.id == "min" else maximum
+        result = args[0]
+        for arg in args[1:]:
+            result = combine(result, arg)
+        return result
+    raise ValueError(f"{ast.dump(node)} is not a size")
+
+
+def static_product(dims: Iterable[int]) -> int:
+    return math.prod(dims)

@@ -1,0 +1,108 @@
+"""What an operator is: one row of the op table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tilewright.ir.errors import TypeInferenceError
+from tilewright.ir.types import TensorType
+
+if TYPE_CHECKING:
+    from tilewright.ir.graph import Node
+
+Attrs = Mapping[str, Any]
+Array = np.ndarray[Any, Any]
+Infer = Callable[[Sequence[TensorType], Attrs], tuple[TensorType, ...]]
+Ref = Callable[..., Any]
+Compute = Callable[..., Any]
+
+
+class Kind(Enum):
+    """How an operator may be fused with its neighbours."""
+
+    ELEMENTWISE = "elementwise"  # result[i] reads input[i] (after broadcasting)
+    INJECTIVE = "injective"  # result[i] reads one computed place of each input: transpose, slice, gather
+    REDUCTION = "reduction"  # reads a row for each result: sums, softmax, norms
+    CONTRACTION = "contraction"  # products summed: matmul, convolution, attention
+    OPAQUE = "opaque"  # never fused
+
+
+REQUIRED = object()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One example of use: arrays (or types, drawn at random) and attributes. A test runs every sample of every row."""
+
+    inputs: tuple[Array | TensorType, ...]
+    attrs: Attrs = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Op:
+    """One row of the table.
+
+    `attrs` maps each attribute to its default, or to `REQUIRED`.
+    `infer(types, attrs)` gives the result types and raises TypeInferenceError on what the operator does not accept.
+    `ref(attrs, *arrays)` is the meaning in numpy: an array, or a tuple for several results. Symbolic sizes in attrs are numbers
+    by then, and a graph attribute is a function of arrays.
+    `compute(b, node, *tensors)` is the same as tensor expressions over the backend's namespace `b`; None means that only the
+    host can run it.
+    `arity` is the least and the greatest number of inputs (None: no limit).
+    """
+
+    name: str
+    kind: Kind
+    infer: Infer
+    ref: Ref
+    compute: Compute | None
+    arity: tuple[int, int | None]
+    attrs: Attrs = field(default_factory=dict)
+    samples: Callable[[], Sequence[Sample]] = tuple
+    doc: str = ""
+
+    def complete(self, attrs: Attrs) -> dict[str, Any]:
+        """`attrs` with the defaults filled in. Raises TypeInferenceError for an unknown or a missing one."""
+        if unknown := sorted(set(attrs) - set(self.attrs)):
+            raise TypeInferenceError(
+                f"{self.name} has no attribute {', '.join(unknown)}", hint=f"It has: {', '.join(self.attrs) or 'none'}"
+            )
+        full = {**self.attrs, **attrs}
+        if missing := sorted(name for name, value in full.items() if value is REQUIRED):
+            raise TypeInferenceError(f"{self.name} needs the attribute {', '.join(missing)}")
+        return full
+
+    def result_types(self, types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+        """Types of the results for inputs of these types; `attrs` are complete."""
+        least, most = self.arity
+        if len(types) < least or (most is not None and len(types) > most):
+            wanted = str(least) if least == most else f"{least} to {most if most is not None else 'any number'}"
+            raise TypeInferenceError(f"{self.name} takes {wanted} inputs, not {len(types)}")
+        return self.infer(types, attrs)
+
+    def run(self, attrs: Attrs, arrays: Sequence[Array]) -> tuple[Array, ...]:
+        """The reference on concrete arrays, always as a tuple."""
+        result = self.ref(attrs, *arrays)
+        return tuple(np.asarray(r) for r in result) if isinstance(result, tuple) else (np.asarray(result),)
+
+    def tensors(self, b: Any, node: Node, inputs: Sequence[Any]) -> tuple[Any, ...]:
+        """The tensor expressions of the results, always as a tuple."""
+        if self.compute is None:
+            raise TypeInferenceError(f"{self.name} has no tensor expression")
+        result = self.compute(b, node, *inputs)
+        return result if isinstance(result, tuple) else (result,)
+
+
+def table(*rows: Op) -> dict[str, Op]:
+    """Rows by name. Raises ValueError when a name comes twice."""
+    found: dict[str, Op] = {}
+    for row in rows:
+        if row.name in found:
+            raise ValueError(f"operator {row.name} is declared twice")
+        found[row.name] = row
+    return found

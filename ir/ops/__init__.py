@@ -1,0 +1,54 @@
+"""The table of operators: each is declared once, in a row of its family's module."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from tilewright.ir.errors import UnsupportedError
+from tilewright.ir.op import Op, table
+from tilewright.ir.ops import (
+    attention,
+    binary,
+    contraction,
+    gather,
+    movement,
+    normalization,
+    pooling,
+    quantization,
+    reduction,
+    region,
+    resize,
+    scan,
+    source,
+    unary,
+)
+
+FAMILIES = (
+    unary,
+    binary,
+    reduction,
+    normalization,
+    scan,
+    contraction,
+    attention,
+    pooling,
+    movement,
+    gather,
+    resize,
+    quantization,
+    source,
+    region,
+)
+
+TABLE: Mapping[str, Op] = MappingProxyType(table(*(row for family in FAMILIES for row in family.ROWS)))
+
+
+def lookup(name: str) -> Op:
+    """The row called `name`. Raises UnsupportedError, with the closest names, when there is none."""
+    if name in TABLE:
+        return TABLE[name]
+    close = difflib.get_close_matches(name, TABLE)
+    hint = f"Did you mean {' or '.join(close)}?" if close else "tilewright.ir.ops.TABLE lists all operators."
+    raise UnsupportedError(f"there is no operator {name}", hint=hint)

@@ -1,0 +1,197 @@
+"""Elementwise operators of two or three inputs, broadcast as numpy does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tilewright.ir.op import Array, Attrs, Kind, Op, Sample
+from tilewright.ir.ops.checks import require_dtype, require_same_dtype
+from tilewright.ir.ops.elementwise import broadcast_shapes, elementwise_compute, elementwise_infer, elementwise_ref
+from tilewright.ir.ops.precision import accumulator
+from tilewright.ir.types import DTYPES, FLOATS, INTEGERS, NUMERIC, TensorType, numpy_dtype, tensor
+
+if TYPE_CHECKING:
+    from tilewright.ir.graph import Node
+
+
+def _binary(
+    name: str,
+    accepted: Sequence[str],
+    ref: Callable[[Array, Array], Any],
+    doc: str,
+    compute: Callable[[Any, Any, Any, str], Any] | None = None,
+    *,
+    result: str | None = None,
+    samples: Callable[[], Sequence[Sample]] | None = None,
+) -> Op:
+    """A row without attributes. Without `compute`, the backend has a function of the row's name.
+
+    `compute(b, x, y, dtype)` is given two scalars and the element type that they are computed in.
+    """
+    scalar = compute or (lambda b, x, y, dtype: getattr(b, name)(x, y))
+    return Op(
+        name,
+        Kind.ELEMENTWISE,
+        elementwise_infer(accepted, result),
+        elementwise_ref(lambda attrs, x, y: ref(x, y), result),
+        elementwise_compute(lambda b, node, x, y: scalar(b, x, y, accumulator(node.inputs[0].dtype))),
+        (2, 2),
+        samples=samples or (lambda: _samples(accepted)),
+        doc=doc,
+    )
+
+
+def _samples(accepted: Sequence[str]) -> list[Sample]:
+    """Equal shapes, broadcasting on both sides, and a scalar."""
+    first, middle, last = accepted[0], accepted[len(accepted) // 2], accepted[-1]
+    return [
+        Sample((tensor(first, "n", 4), tensor(first, "n", 4))),
+        Sample((tensor(middle, 3, 1, 2), tensor(middle, "n", 1))),
+        Sample((tensor(last), tensor(last, 5))),
+    ]
+
+
+def _signed_pairs(*dtypes: str) -> list[Sample]:
+    """Every combination of signs, in each element type."""
+    x, y = np.array([7, -7, 7, -7, 6, 0]), np.array([2, 2, -2, -2, -3, 5])
+    return [Sample((x.astype(numpy_dtype(dtype)), y.astype(numpy_dtype(dtype)))) for dtype in dtypes]
+
+
+def _is_float(x: Array) -> bool:
+    return x.dtype.kind == "f"
+
+
+def _ref_div(x: Array, y: Array) -> Any:
+    if _is_float(x):
+        return np.divide(x, y)
+    quotient = np.floor_divide(x, y)
+    inexact = quotient * y != x
+    return quotient + (inexact & ((x < 0) != (y < 0)))
+
+
+def _compute_div(b: Any, x: Any, y: Any, dtype: str) -> Any:
+    return x / y if dtype in FLOATS else b.truncdiv(x, y)
+
+
+def _ref_mod(attrs: Attrs, x: Array, y: Array) -> Any:
+    return np.fmod(x, y) if attrs["fmod"] else np.mod(x, y)
+
+
+def _compute_mod(b: Any, node: Node, x: Any, y: Any) -> Any:
+    dtype = accumulator(node.inputs[0].dtype)
+    if dtype in INTEGERS:
+        return b.truncmod(x, y) if node.attrs["fmod"] else b.floormod(x, y)
+    rest = b.fmod(x, y)
+    if node.attrs["fmod"]:
+        return rest
+    zero = b.const(0, dtype)
+    wrong_sign = b.logical_or(b.logical_and(rest < zero, y > zero), b.logical_and(rest > zero, y < zero))
+    return b.select(wrong_sign, rest + y, rest)
+
+
+def _samples_mod() -> list[Sample]:
+    pairs = _signed_pairs("int32", "int64", "float32")
+    return [*pairs, *(Sample(pair.inputs, {"fmod": True}) for pair in pairs)]
+
+
+def _ref_pow(x: Array, y: Array) -> Any:
+    """Integers to negative powers are cut off towards zero, as 1 / x**-y is."""
+    if _is_float(x):
+        return np.power(x, y)
+    power = np.power(x, np.maximum(y, 0))
+    return np.where(y < 0, np.where(x == 1, 1, np.where(x == -1, 1 - 2 * (y & 1), 0)), power)
+
+
+def _compute_pow(b: Any, x: Any, y: Any, dtype: str) -> Any:
+    """Integers go through float64, exact up to 2**53."""
+    if dtype in FLOATS:
+        return b.pow(x, y)
+    return b.cast(b.pow(b.cast(x, "float64"), b.cast(y, "float64")), dtype)
+
+
+def _samples_pow() -> list[Sample]:
+    base, power = np.array([1, -1, 2, -3, 5, 7]), np.array([-2, -3, 10, 3, 0, -1])
+    return [
+        Sample((base, power)),
+        Sample((base.astype(np.int32), np.array([2], dtype=np.int32))),
+        Sample((np.array([[0.5], [2.0]], dtype=np.float32), np.array([-1.5, 0.0, 3.0], dtype=np.float32))),
+    ]
+
+
+def _samples_shift() -> list[Sample]:
+    return [
+        Sample((np.array([1, 2, 200], dtype=np.uint8), np.array([1, 2, 3], dtype=np.uint8))),
+        Sample((np.array([[1], [-9]], dtype=np.int32), np.array([0, 1, 4], dtype=np.int32))),
+    ]
+
+
+def _infer_where(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    require_dtype(types[0], ("bool",), "the condition")
+    require_same_dtype(types[1:])
+    return (TensorType(types[1].dtype, broadcast_shapes([t.shape for t in types])),)
+
+
+def _samples_where() -> list[Sample]:
+    return [
+        Sample((tensor("bool", "n", 3), tensor("float32", "n", 3), tensor("float32"))),
+        Sample((tensor("bool", 2, 1), tensor("int64", 3), tensor("int64", 2, 3))),
+        Sample((tensor("bool"), tensor("bfloat16", 4), tensor("bfloat16", 4))),
+    ]
+
+
+_MOD = Op(
+    "mod",
+    Kind.ELEMENTWISE,
+    elementwise_infer(NUMERIC),
+    elementwise_ref(_ref_mod),
+    elementwise_compute(_compute_mod),
+    (2, 2),
+    {"fmod": False},
+    _samples_mod,
+    "The remainder with the sign of y, or that of x where fmod is set.",
+)
+_WHERE = Op(
+    "where",
+    Kind.ELEMENTWISE,
+    _infer_where,
+    elementwise_ref(lambda attrs, condition, x, y: np.where(condition, x, y)),
+    elementwise_compute(lambda b, node, condition, x, y: b.select(condition, x, y)),
+    (3, 3),
+    samples=_samples_where,
+    doc="x where the condition holds, else y.",
+)
+
+ROWS: tuple[Op, ...] = (
+    _binary("add", NUMERIC, np.add, "x + y; integers wrap around.", lambda b, x, y, dtype: x + y),
+    _binary("sub", NUMERIC, np.subtract, "x - y; integers wrap around.", lambda b, x, y, dtype: x - y),
+    _binary("mul", NUMERIC, np.multiply, "x * y; integers wrap around.", lambda b, x, y, dtype: x * y),
+    _binary(
+        "div",
+        NUMERIC,
+        _ref_div,
+        "x / y; the quotient of integers is cut off towards zero.",
+        _compute_div,
+        samples=lambda: [*_signed_pairs("float32", "int32", "int64"), *_signed_pairs("float16")],
+    ),
+    _MOD,
+    _binary("pow", NUMERIC, _ref_pow, "x to the power of y.", _compute_pow, samples=_samples_pow),
+    _binary("minimum", NUMERIC, np.minimum, "The smaller one; NaN if either is NaN."),
+    _binary("maximum", NUMERIC, np.maximum, "The greater one; NaN if either is NaN."),
+    _binary("equal", DTYPES[:-1], np.equal, "x == y.", result="bool"),
+    _binary("less", NUMERIC, np.less, "x < y.", lambda b, x, y, dtype: x < y, result="bool"),
+    _binary("less_equal", NUMERIC, np.less_equal, "x <= y.", lambda b, x, y, dtype: x <= y, result="bool"),
+    _binary("greater", NUMERIC, np.greater, "x > y.", lambda b, x, y, dtype: x > y, result="bool"),
+    _binary("greater_equal", NUMERIC, np.greater_equal, "x >= y.", lambda b, x, y, dtype: x >= y, result="bool"),
+    _binary("logical_and", ("bool",), np.logical_and, "x and y."),
+    _binary("logical_or", ("bool",), np.logical_or, "x or y."),
+    _binary("logical_xor", ("bool",), np.logical_xor, "Either x or y."),
+    _binary("bitwise_and", INTEGERS, np.bitwise_and, "The bits set in both."),
+    _binary("bitwise_or", INTEGERS, np.bitwise_or, "The bits set in either."),
+    _binary("bitwise_xor", INTEGERS, np.bitwise_xor, "The bits set in one of them only."),
+    _binary("shift_left", INTEGERS, np.left_shift, "x * 2**y, wrapping around.", samples=_samples_shift),
+    _binary("shift_right", INTEGERS, np.right_shift, "x / 2**y, rounded down.", samples=_samples_shift),
+    _WHERE,
+)

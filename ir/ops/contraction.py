@@ -1,0 +1,258 @@
+"""Operators that sum products: matrix multiplication and convolutions."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tilewright.ir import dims
+from tilewright.ir.dims import Dim
+from tilewright.ir.op import REQUIRED, Array, Attrs, Kind, Op, Sample
+from tilewright.ir.ops.checks import (
+    require,
+    require_dtype,
+    require_equal,
+    require_lengths,
+    require_rank,
+    require_same_dtype,
+)
+from tilewright.ir.ops.elementwise import broadcast_reader, broadcast_shapes
+from tilewright.ir.ops.precision import accumulator, exact, narrowed
+from tilewright.ir.ops.windows import Window, guarded, padded, read_window, tap_view, taps, windows
+from tilewright.ir.types import NUMERIC, TensorType, tensor
+
+if TYPE_CHECKING:
+    from tilewright.ir.graph import Node
+
+
+def _infer_matmul(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    a, b = types
+    require_same_dtype(types)
+    require_dtype(a, NUMERIC, "the first input")
+    require(a.rank >= 1 and b.rank >= 1, "matmul takes no scalars")
+    require_equal(a.shape[-1], b.shape[-2] if b.rank > 1 else b.shape[0], "the summed sizes")
+    batch = broadcast_shapes([a.shape[:-2], b.shape[:-2]])
+    rows = a.shape[-2:-1]
+    columns = b.shape[-1:] if b.rank > 1 else ()
+    return (a.with_shape((*batch, *rows, *columns)),)
+
+
+def _ref_matmul(attrs: Attrs, a: Array, b: Array) -> Array:
+    return np.asarray(np.matmul(exact(a), exact(b))).astype(a.dtype)
+
+
+def _compute_matmul(b: Any, node: Node, x: Any, y: Any) -> Any:
+    """The axes of size 1 that numpy adds for vectors are read as 0 and never made."""
+    x_rank, y_rank = len(x.shape), len(y.shape)
+    lead, wide = max(x_rank, y_rank, 2) - 2, accumulator(x.dtype)
+    read_x = broadcast_reader(x, lead + 2)
+    read_y = broadcast_reader(y, lead + 2) if y_rank > 1 else lambda *index: y(index[-2])
+
+    def term(index: Sequence[Any], summed: Sequence[Any]) -> Any:
+        batch, (k,) = index[:lead], summed
+        row = index[lead] if x_rank > 1 else 0
+        column = index[-1] if y_rank > 1 else 0
+        return b.cast(read_x(*batch, row, k), wide) * b.cast(read_y(*batch, k, column), wide)
+
+    total = b.reduce("sum", b.shape(node.results[0]), (x.shape[-1],), wide, term)
+    return narrowed(b, total, x.dtype)
+
+
+def _samples_matmul() -> Sequence[Sample]:
+    return [
+        Sample((tensor("float32", 5, 7), tensor("float32", 7, 3))),
+        Sample((tensor("float32", "n", 1, 4, 6), tensor("float32", 2, 6, 5))),
+        Sample((tensor("float32", 2, "s", 6), tensor("float32", 6))),
+        Sample((tensor("int32", 6), tensor("int32", 2, 6, 3))),
+        Sample((tensor("float64", 6), tensor("float64", 6))),
+        Sample((tensor("bfloat16", 3, 8), tensor("bfloat16", 8, 4))),
+    ]
+
+
+def _infer_conv(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    x, w, *bias = types
+    groups = attrs["groups"]
+    _check_conv(types, groups)
+    require_equal(x.shape[1], dims.product((w.shape[1], groups)), "the channels of the input and of the kernel times groups")
+    require(not _indivisible(w.shape[0], groups), f"{w.shape[0]} result channels cannot be split into {groups} groups")
+    _check_bias(bias, w.shape[0])
+    sizes = [axis.count(size) for axis, size in zip(windows(attrs, w.shape[2:]), x.shape[2:], strict=True)]
+    return (x.with_shape((x.shape[0], w.shape[0], *sizes)),)
+
+
+def _check_conv(types: Sequence[TensorType], groups: int) -> None:
+    x, w = types[:2]
+    require_same_dtype(types)
+    require_dtype(x, NUMERIC, "the input")
+    require(x.rank >= 3, f"a convolution needs batch, channel and spatial axes, but the input has {x.rank} axes")
+    require_rank(w, x.rank, "the kernel")
+    require(groups >= 1, f"groups is {groups}, which is not positive")
+
+
+def _check_bias(bias: Sequence[TensorType], channels: Dim) -> None:
+    for type in bias:
+        require_rank(type, 1, "the bias")
+        require_equal(type.shape[0], channels, "the size of the bias and the result channels")
+
+
+def _indivisible(size: Dim, groups: int) -> bool:
+    return isinstance(size, int) and size % groups != 0
+
+
+def _ref_conv(attrs: Attrs, x: Array, w: Array, *bias: Array) -> Array:
+    """One matrix product per kernel tap, all groups at once."""
+    axes, groups = windows(attrs, w.shape[2:]), attrs["groups"]
+    counts = [int(axis.count(size)) for axis, size in zip(axes, x.shape[2:], strict=True)]
+    source = padded(exact(x), axes, counts, 0)
+    kernel = exact(w).reshape(groups, w.shape[0] // groups, *w.shape[1:])
+    total = np.zeros((x.shape[0], groups, kernel.shape[1], int(np.prod(counts))), source.dtype)
+    for tap in taps(w.shape[2:]):
+        seen = tap_view(source, axes, counts, tap).reshape(x.shape[0], groups, w.shape[1], -1)
+        total += kernel[(..., *tap)] @ seen
+    return _finish(total.reshape(x.shape[0], w.shape[0], *counts), bias, x.dtype)
+
+
+def _finish(total: Array, bias: Sequence[Array], dtype: Any) -> Array:
+    """Add the bias, if any, to the channels and round."""
+    for values in bias:
+        total = total + exact(values).reshape(-1, *[1] * (total.ndim - 2))
+    return total.astype(dtype)
+
+
+def _compute_conv(b: Any, node: Node, x: Any, w: Any, *bias: Any) -> Any:
+    axes, groups = windows(node.attrs, node.inputs[1].shape[2:]), node.attrs["groups"]
+    depth, wide, zero = w.shape[1], accumulator(x.dtype), b.const(0, x.dtype)
+
+    def term(index: Sequence[Any], summed: Sequence[Any]) -> Any:
+        (batch, out, *places), (c, *tap) = index, summed
+        channel = c if groups == 1 else out // (w.shape[0] // groups) * depth + c
+        seen = read_window(b, x, (batch, channel), places, axes, tap, zero)
+        return b.cast(seen, wide) * b.cast(w(out, c, *tap), wide)
+
+    return _sum_with_bias(b, node, (depth, *w.shape[2:]), term, bias)
+
+
+def _sum_with_bias(b: Any, node: Node, extents: Sequence[Any], term: Callable[..., Any], bias: Sequence[Any]) -> Any:
+    """Sum `term` over `extents`, add the bias, if any, to the channels, and round."""
+    result = node.results[0]
+    wide = accumulator(result.dtype)
+    total = b.reduce("sum", b.shape(result), tuple(extents), wide, term)
+    if bias:
+        plain, (values,) = total, bias
+        total = b.stage(plain.shape, wide, lambda *i: plain(*i) + b.cast(values(i[1]), wide))
+    return narrowed(b, total, result.dtype)
+
+
+def _infer_conv_transpose(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    x, w, *bias = types
+    groups, extra = attrs["groups"], attrs["output_padding"]
+    _check_conv(types, groups)
+    require_equal(x.shape[1], w.shape[0], "the channels of the input and of the kernel")
+    require(not _indivisible(w.shape[0], groups), f"{w.shape[0]} channels cannot be split into {groups} groups")
+    channels = dims.product((w.shape[1], groups))
+    _check_bias(bias, channels)
+    axes = windows(attrs, w.shape[2:])
+    require_lengths(len(axes), output_padding=extra)
+    require(all(e >= 0 for e in extra), f"output_padding {extra} must not be negative")
+    sizes = [axis.spread(size, e) for axis, size, e in zip(axes, x.shape[2:], extra, strict=True)]
+    return (x.with_shape((x.shape[0], channels, *sizes)),)
+
+
+def _ref_conv_transpose(attrs: Attrs, x: Array, w: Array, *bias: Array) -> Array:
+    """Each input place adds its product with the kernel to the places it spreads to: one matrix product per tap."""
+    axes, groups = windows(attrs, w.shape[2:]), attrs["groups"]
+    batch, channels, *sizes = x.shape
+    whole = [(s - 1) * a.stride + a.extent + e for a, s, e in zip(axes, sizes, attrs["output_padding"], strict=True)]
+    source = exact(x).reshape(batch, groups, channels // groups, -1)
+    kernel = np.swapaxes(exact(w).reshape(groups, channels // groups, *w.shape[1:]), 1, 2)
+    total = np.zeros((batch, groups * w.shape[1], *whole), source.dtype)
+    for tap in taps(w.shape[2:]):
+        target = tap_view(total, axes, sizes, tap)
+        target += (kernel[(..., *tap)] @ source).reshape(target.shape)
+    crop = [slice(a.before, n - a.after) for a, n in zip(axes, whole, strict=True)]
+    return _finish(total[(slice(None), slice(None), *crop)], bias, x.dtype)
+
+
+def _compute_conv_transpose(b: Any, node: Node, x: Any, w: Any, *bias: Any) -> Any:
+    """In gather form: a result place p sums the taps k for which an input place i has i * stride + k * dilation = p."""
+    axes, groups = windows(node.attrs, node.inputs[1].shape[2:]), node.attrs["groups"]
+    depth, per_group = w.shape[0] // groups, w.shape[1]
+    wide, zero = accumulator(x.dtype), b.const(0, x.dtype)
+
+    def term(index: Sequence[Any], summed: Sequence[Any]) -> Any:
+        (batch, out, *places), (c, *tap) = index, summed
+        channel = c if groups == 1 else out // per_group * depth + c
+        column = out if groups == 1 else out % per_group
+        seen = _read_spread(b, x, (batch, channel), places, axes, tap, zero)
+        return b.cast(seen, wide) * b.cast(w(channel, column, *tap), wide)
+
+    return _sum_with_bias(b, node, (depth, *w.shape[2:]), term, bias)
+
+
+def _read_spread(
+    b: Any, x: Any, head: Sequence[Any], places: Sequence[Any], axes: Sequence[Window], tap: Sequence[Any], zero: Any
+) -> Any:
+    """The element of `x` that reaches the result `places` through `tap`, or zero where there is none."""
+    sources, exists = [], []
+    for w, place, k, size in zip(axes, places, tap, x.shape[2:], strict=True):
+        offset = place + b.dim(w.before) - k * w.dilation
+        source = offset // w.stride
+        sources.append(source)
+        exists += [offset >= 0, source < size]
+        if w.stride > 1:
+            exists.append(b.equal(offset % w.stride, 0))
+    return guarded(b, exists, x, (*head, *sources), zero)
+
+
+def _samples_conv() -> Sequence[Sample]:
+    def sample(*types: TensorType, strides: Any, pads: Any, dilations: Any, groups: int = 1) -> Sample:
+        return Sample(types, {"strides": strides, "pads": pads, "dilations": dilations, "groups": groups})
+
+    f32 = functools.partial(tensor, "float32")
+    return [
+        sample(f32(2, 3, 7, 6), f32(4, 3, 3, 2), f32(4), strides=(2, 1), pads=(1, 0, 2, 1), dilations=(1, 2)),
+        sample(f32("n", 3, "h", "w"), f32(2, 3, 3, 3), strides=(2, 2), pads=(1, 1, 1, 1), dilations=(1, 1)),
+        sample(f32(1, 4, 5, 5), f32(4, 1, 3, 3), f32(4), strides=(1, 1), pads=(1, 1, 1, 1), dilations=(1, 1), groups=4),
+        sample(f32(1, 4, 9), f32(6, 2, 3), strides=(1,), pads=(4, 0), dilations=(2,), groups=2),
+        sample(f32(1, 2, 3, 4, 3), f32(3, 2, 2, 2, 1), strides=(1, 2, 1), pads=(0,) * 6, dilations=(1, 1, 1)),
+        sample(tensor("int32", 1, 2, 5), tensor("int32", 3, 2, 2), strides=(1,), pads=(1, 0), dilations=(1,)),
+    ]
+
+
+def _samples_conv_transpose() -> Sequence[Sample]:
+    def sample(*types: TensorType, strides: Any, pads: Any, dilations: Any, extra: Any, groups: int = 1) -> Sample:
+        attrs = {"strides": strides, "pads": pads, "dilations": dilations, "groups": groups, "output_padding": extra}
+        return Sample(types, attrs)
+
+    f32 = functools.partial(tensor, "float32")
+    same = {"dilations": (1, 1), "extra": (0, 0)}
+    return [
+        sample(f32(2, 3, 4, 3), f32(3, 2, 3, 2), f32(2), strides=(2, 3), pads=(1, 0, 0, 1), dilations=(1, 2), extra=(1, 0)),
+        sample(f32("n", 2, "h", "w"), f32(2, 3, 2, 2), f32(3), strides=(2, 2), pads=(0,) * 4, **same),
+        sample(f32(1, 4, 3, 3), f32(4, 3, 3, 3), strides=(1, 1), pads=(1,) * 4, groups=2, **same),
+        sample(f32(1, 2, 5), f32(2, 1, 4), strides=(2,), pads=(1, 1), dilations=(1,), extra=(0,)),
+    ]
+
+
+_WINDOW = {"strides": REQUIRED, "pads": REQUIRED, "dilations": REQUIRED}
+
+ROWS: tuple[Op, ...] = (
+    Op(
+        "matmul", Kind.CONTRACTION, _infer_matmul, _ref_matmul, _compute_matmul, (2, 2), samples=_samples_matmul,
+        doc="The matrix product as numpy.matmul defines it: vectors, batches and broadcasting. Integers wrap around.",
+    ),
+    Op(
+        "conv", Kind.CONTRACTION, _infer_conv, _ref_conv, _compute_conv, (2, 3), {**_WINDOW, "groups": 1}, _samples_conv,
+        doc="Convolution (cross-correlation) of x [N, C, ...] with w [O, C/groups, ...], and a bias [O]; `pads` are all "
+        "begins, then all ends.",
+    ),
+    Op(
+        "conv_transpose", Kind.CONTRACTION, _infer_conv_transpose, _ref_conv_transpose, _compute_conv_transpose, (2, 3),
+        {**_WINDOW, "groups": 1, "output_padding": REQUIRED}, _samples_conv_transpose,
+        doc="Transposed convolution of x [N, C, ...] with w [C, O/groups, ...], and a bias [O]. "
+        "A result has (size - 1) * stride + (kernel - 1) * dilation + 1 + output_padding - pads places.",
+    ),
+)

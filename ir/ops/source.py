@@ -1,0 +1,102 @@
+"""Operators without inputs: numbers that depend on sizes only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tilewright.ir import dims
+from tilewright.ir.op import REQUIRED, Array, Attrs, Kind, Op, Sample
+from tilewright.ir.ops.checks import require, require_dtype, require_sizes
+from tilewright.ir.types import NUMERIC, TensorType, numpy_dtype
+
+if TYPE_CHECKING:
+    from tilewright.ir.graph import Node
+
+
+def _infer_range(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    result = TensorType(attrs["dtype"], (dims.as_dim(attrs["size"]),))
+    require_dtype(result, NUMERIC, "the dtype")
+    require_sizes(result.shape, "size")
+    return (result,)
+
+
+def _ref_range(attrs: Attrs) -> Array:
+    places = np.arange(attrs["size"], dtype=np.int64)
+    return np.asarray(attrs["start"] + places * attrs["step"]).astype(numpy_dtype(attrs["dtype"]))
+
+
+def _compute_range(b: Any, node: Node) -> Any:
+    """Computed in int64 or float64, then cast: rounded once, as the reference is."""
+    start, step, dtype = node.attrs["start"], node.attrs["step"], node.attrs["dtype"]
+    wide = "float64" if isinstance(start, float) or isinstance(step, float) else "int64"
+
+    def scalar(value: Any) -> Any:
+        return b.const(value, wide) if isinstance(value, int | float) else b.cast(b.dim(value), wide)
+
+    return b.stage(
+        b.shape(node.results[0]), dtype, lambda i: b.cast(scalar(start) + b.cast(i, wide) * scalar(step), dtype)
+    )
+
+
+def _samples_range() -> list[Sample]:
+    n = dims.symbol("n")
+    return [
+        Sample((), {"start": 0, "step": 1, "size": n, "dtype": "int64"}),
+        Sample((), {"start": n, "step": -2, "size": 5, "dtype": "int32"}),
+        Sample((), {"start": 0.5, "step": 0.25, "size": 6, "dtype": "float32"}),
+    ]
+
+
+def _infer_sizes(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    require(isinstance(attrs["dims"], tuple), "dims must be a tuple of sizes")
+    return (TensorType("int64", (len(attrs["dims"]),)),)
+
+
+def _ref_sizes(attrs: Attrs) -> Array:
+    return np.array(attrs["dims"], dtype=np.int64)
+
+
+def _compute_sizes(b: Any, node: Node) -> Any:
+    sizes = node.attrs["dims"]
+
+    def element(i: Any) -> Any:
+        chosen = b.const(0, "int64")
+        for place, size in enumerate(sizes):
+            chosen = b.select(b.equal(i, place), b.cast(b.dim(size), "int64"), chosen)
+        return chosen
+
+    return b.stage((len(sizes),), "int64", element)
+
+
+def _samples_sizes() -> list[Sample]:
+    n = dims.symbol("n")
+    return [Sample((), {"dims": (n, 3, dims.product((2, n)))}), Sample((), {"dims": (7,)}), Sample((), {"dims": ()})]
+
+
+ROWS: tuple[Op, ...] = (
+    Op(
+        "range",
+        Kind.INJECTIVE,
+        _infer_range,
+        _ref_range,
+        _compute_range,
+        (0, 0),
+        {"start": REQUIRED, "step": REQUIRED, "size": REQUIRED, "dtype": REQUIRED},
+        _samples_range,
+        "start, start + step, start + 2 * step ...: `size` numbers.",
+    ),
+    Op(
+        "sizes",
+        Kind.INJECTIVE,
+        _infer_sizes,
+        _ref_sizes,
+        _compute_sizes,
+        (0, 0),
+        {"dims": REQUIRED},
+        _samples_sizes,
+        "Symbolic sizes as a vector of int64.",
+    ),
+)

@@ -1,0 +1,176 @@
+"""Group operators into kernels.
+
+Each group becomes one `fused` node whose `body` is a graph of its own. A group has at most one anchor (a contraction or a
+reduction), elementwise operators after it as far as post-dominance allows, and cheap operators before it. Only the last value of
+a group is visible outside, so groups cannot form a cycle. The scheme follows "Relay: A High-Level Compiler for Deep Learning"
+(Roesch et al., 2019), section on operator fusion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import networkx as nx
+
+from tilewright.ir import dims
+from tilewright.ir.graph import Graph, Node, Value, input_value, make_node
+from tilewright.ir.op import Kind
+from tilewright.ir.ops import lookup
+
+ANCHORS = (Kind.CONTRACTION, Kind.REDUCTION)
+COSTLY = frozenset(
+    "exp log sqrt rsqrt reciprocal sin cos tan asin acos atan sinh cosh asinh acosh atanh tanh erf sigmoid gelu pow div mod".split()
+)
+# Contractions read an operand many times, so only a change of place may be computed on the way in.
+PERMUTED_OPERANDS = frozenset({"attention", "matmul"})
+
+
+def fuse(graph: Graph) -> Graph:
+    """The graph with every compilable operator in a `fused` node; reshapes stay outside, since they move no data."""
+    groups = _Groups(graph)
+    for kinds in ((Kind.CONTRACTION,), (Kind.REDUCTION,), (Kind.INJECTIVE, Kind.ELEMENTWISE)):
+        for node in graph.nodes:
+            if node.op.kind in kinds:
+                groups.extend_forward(node)
+    for node in reversed(graph.nodes):
+        groups.absorb(node)
+    return _outline(graph, groups)
+
+
+def compilable(node: Node) -> bool:
+    """Has a tensor expression and no strings: it may become part of a kernel."""
+    values = (*node.inputs, *node.results)
+    return node.op.compute is not None and node.op.kind is not Kind.OPAQUE and all(v.dtype != "string" for v in values)
+
+
+def _is_view(node: Node) -> bool:
+    return node.op.name == "reshape"
+
+
+class _Groups:
+    """Which group each node is in. A group is known by its last node."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.tail: dict[Node, Node] = {node: node for node in graph.nodes if compilable(node) and not _is_view(node)}
+        self.members: dict[Node, list[Node]] = {node: [node] for node in self.tail}
+        self.after = _post_dominators(graph)
+
+    def anchor(self, tail: Node) -> Node | None:
+        return next((n for n in self.members[tail] if n.op.kind in ANCHORS), None)
+
+    def merge(self, nodes: Iterable[Node], tail: Node) -> None:
+        """Put the groups of `nodes` and of `tail` into one that ends with `tail`."""
+        tails = dict.fromkeys([*(self.tail[n] for n in nodes), self.tail[tail]])
+        merged = [member for t in tails for member in self.members.pop(t)]
+        self.members[tail] = merged
+        self.tail.update((member, tail) for member in merged)
+
+    def extend_forward(self, node: Node) -> None:
+        """Take in the elementwise operators that all of the group's readers lead to."""
+        while self.tail.get(node) is node:
+            end = self.after.get(node)
+            if end is None or len(node.results) > 1:
+                return
+            between = self._between(node, end)
+            if between is None or not all(self._follows(node, n) for n in between):
+                return
+            self.merge([node, *between], end)
+            node = end
+
+    def _between(self, start: Node, end: Node) -> list[Node] | None:
+        """The nodes on the ways from `start` to `end`, with `end`; None when one of them cannot be in a kernel or is taken."""
+        found: dict[Node, None] = {}
+        pending = [start]
+        while pending:
+            current = pending.pop()
+            if any(self.graph.is_output(r) for r in current.results):
+                return None
+            for value in current.results:
+                for reader in self.graph.readers.get(value, ()):
+                    if self.tail.get(reader) is not reader or len(self.members[reader]) > 1:
+                        return None
+                    if reader not in found:
+                        found[reader] = None
+                        if reader is not end:
+                            pending.append(reader)
+        return list(found)
+
+    def _follows(self, start: Node, node: Node) -> bool:
+        """May be computed on each element right after `start` made it."""
+        if node.op.kind is Kind.ELEMENTWISE:
+            return dims.same_shape(node.results[0].shape, start.results[0].shape)
+        anchor = self.anchor(self.tail[start])
+        return node.op.name == "transpose" and anchor is not None and anchor.op.name in PERMUTED_OPERANDS and (
+            start.op.name != "transpose"
+        )
+
+    def absorb(self, node: Node) -> None:
+        """Compute the group that ends with `node` inside its only reader, where that costs little."""
+        if self.tail.get(node) is not node or self.anchor(node) is not None or len(node.results) > 1:
+            return
+        if self.graph.is_output(node.results[0]):
+            return
+        readers = set(self.graph.readers.get(node.results[0], ()))
+        groups = {self.tail.get(reader) for reader in readers}
+        group = groups.pop() if len(groups) == 1 else None
+        if group is None or not all(self._accepts(reader, node) for reader in readers):
+            return
+        self.merge([node], group)
+
+    def _accepts(self, reader: Node, producer: Node) -> bool:
+        if reader.op.kind is Kind.CONTRACTION:
+            chain = self.members[producer]
+            return reader.op.name in PERMUTED_OPERANDS and all(n.op.name == "transpose" for n in chain)
+        if reader.op.name == "concat" or producer.op.name == "concat":
+            return False
+        grows = not dims.equal(reader.results[0].type.size, producer.results[0].type.size)
+        if reader.op.kind is Kind.REDUCTION:
+            return reader.inputs[0].node is producer
+        return not grows or not any(n.op.name in COSTLY for n in self.members[producer])
+
+
+def _post_dominators(graph: Graph) -> dict[Node, Node | None]:
+    """For each node the first one that every way from it to an output passes; None where that is the end itself."""
+    end = object()
+    flow: nx.DiGraph = nx.DiGraph()
+    flow.add_nodes_from(graph.nodes)
+    for value, readers in graph.readers.items():
+        flow.add_edges_from((reader, value.node) for reader in readers if value.node is not None)
+    flow.add_edges_from((end, value.node) for value in graph.outputs if value.node is not None)
+    found: Mapping[object, object] = nx.immediate_dominators(flow, end) if end in flow else {}
+    return {n: d if isinstance(d := found.get(n), Node) else None for n in graph.nodes}
+
+
+def _outline(graph: Graph, groups: _Groups) -> Graph:
+    """Replace each group by one `fused` node."""
+    order = {node: i for i, node in enumerate(graph.nodes)}
+    new: dict[Value, Value] = {}
+    for node in graph.nodes:
+        tail = groups.tail.get(node)
+        if tail is None:
+            results = node.with_inputs([new.get(v, v) for v in node.inputs]).results
+        elif tail is node:
+            results = _fused(sorted(groups.members[node], key=order.__getitem__), new)
+        else:
+            continue
+        new.update(zip(node.results, results, strict=True))
+    return Graph(graph.inputs, tuple(new.get(v, v) for v in graph.outputs), graph.output_names)
+
+
+def _fused(members: list[Node], new: Mapping[Value, Value]) -> tuple[Value, ...]:
+    """One `fused` node that computes `members`, whose last is visible."""
+    inside = {result for node in members for result in node.results}
+    outer = dict.fromkeys(v for node in members for v in node.inputs if v not in inside and not _is_scalar(v))
+    inner = {value: input_value(f"i{i}", value.type) for i, value in enumerate(outer)}
+    for node in members:
+        rebuilt = node.with_inputs([inner.get(v, v) for v in node.inputs])
+        inner.update(zip(node.results, rebuilt.results, strict=True))
+    results = tuple(inner[r] for r in members[-1].results)
+    body = Graph(tuple(inner[v] for v in outer), results, tuple(f"o{i}" for i in range(len(results))))
+    source = " + ".join(dict.fromkeys(node.source or node.op.name for node in members))
+    return make_node(lookup("fused"), [new.get(v, v) for v in outer], {"body": body}, source=source).results
+
+
+def _is_scalar(value: Value) -> bool:
+    return value.data is not None and value.data.size == 1

@@ -1,0 +1,69 @@
+"""The order of the passes, and how they are run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from tilewright.ir.errors import CompilerError, PassError
+from tilewright.ir.graph import Graph
+from tilewright.ir.verify import verify
+from tilewright.passes.attention import attention
+from tilewright.passes.fold_constants import fold_constants
+from tilewright.passes.fold_scales import fold_scales
+from tilewright.passes.fuse import fuse
+from tilewright.passes.gelu import gelu
+from tilewright.passes.layer_norm import layer_norm
+from tilewright.passes.rms_norm import rms_norm
+from tilewright.passes.share_subexpressions import share_subexpressions
+from tilewright.passes.simplify import simplify
+from tilewright.passes.softmax import softmax
+
+Pass: TypeAlias = Callable[[Graph], Graph]
+Watch: TypeAlias = Callable[[str, Graph, Graph], None]
+
+PIPELINE: tuple[Pass, ...] = (
+    fold_constants,
+    simplify,
+    fold_constants,
+    share_subexpressions,
+    softmax,
+    gelu,
+    layer_norm,
+    rms_norm,
+    attention,
+    fold_scales,
+    simplify,
+    fold_constants,
+    share_subexpressions,
+    fuse,
+)
+
+
+def run(graph: Graph, pipeline: Sequence[Pass] = PIPELINE, watch: Watch | None = None) -> Graph:
+    """Run the passes one after the other, verifying each result; `watch(name, before, after)` sees every step.
+
+    Raises PassError, naming the pass, where a pass fails or leaves an invalid graph.
+    """
+    for each in pipeline:
+        before, graph = graph, _step(each, graph)
+        if watch is not None:
+            watch(pass_name(each), before, graph)
+    return graph
+
+
+def pass_name(each: Pass) -> str:
+    """The name of a pass: of its function, or of its class where it has options."""
+    return getattr(each, "__name__", type(each).__name__)
+
+
+def _step(each: Pass, graph: Graph) -> Graph:
+    try:
+        result = each(graph)
+        verify(result)
+    except CompilerError as error:
+        message = f"the pass {pass_name(each)} failed: {error.message}"
+        raise PassError(message, node=error.node, source=error.source, hint=error.hint) from error
+    except Exception as error:
+        raise PassError(f"the pass {pass_name(each)} failed: {type(error).__name__}: {error}") from error
+    return result

@@ -1,0 +1,195 @@
+"""Rules for operators that only move data: what moves nothing goes, what moves twice moves once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tilewright.ir import dims
+from tilewright.ir.dims import Dim
+from tilewright.ir.graph import Value
+from tilewright.ir.op import Kind
+from tilewright.ir.ops import TABLE
+from tilewright.passes.rewrite import Decline, Match, Replacement, rule
+
+ELEMENTWISE = tuple(name for name, op in TABLE.items() if op.kind is Kind.ELEMENTWISE)
+REDUCTIONS = ("reduce_sum", "reduce_mean", "reduce_max", "reduce_min", "reduce_prod")
+
+
+@rule(lambda p, x: p.op(("reshape", "expand"), x))
+def same_shape(match: Match, x: Value) -> Replacement:
+    return x if dims.same_shape(x.shape, match.root.shape) else Decline("the shape changes")
+
+
+@rule(lambda p, x: p.op(("concat", "split"), x))
+def only_part(match: Match, x: Value) -> Replacement:
+    return x
+
+
+@rule(lambda p, x: p.transpose(x))
+def same_order(match: Match, x: Value) -> Replacement:
+    """Only axes of size 1 move: no element does."""
+    perm = match.node.attrs["perm"]
+    moved = [axis for axis in perm if x.shape[axis] != 1]
+    if moved != sorted(moved):
+        return Decline("axes that hold more than one element move")
+    return match.apply("reshape", x, shape=match.root.shape)
+
+
+@rule(lambda p, x: p.slice(x))
+def whole_slice(match: Match, x: Value) -> Replacement:
+    if any(step != 1 for step in match.node.attrs["steps"]) or not dims.same_shape(x.shape, match.root.shape):
+        return Decline("a part is taken, or the order changes")
+    return x
+
+
+@rule(lambda p, x: p.pad(x))
+def no_padding(match: Match, x: Value) -> Replacement:
+    attrs = match.node.attrs
+    return Decline("something is added") if any(d != 0 for d in (*attrs["before"], *attrs["after"])) else x
+
+
+@rule(lambda p, x: p.tile(x))
+def once_tiled(match: Match, x: Value) -> Replacement:
+    return Decline("something is repeated") if any(d != 1 for d in match.node.attrs["repeats"]) else x
+
+
+@rule(lambda p, x: p.reshape(p.reshape(x)), shared=True)
+def reshape_of_reshape(match: Match, x: Value) -> Replacement:
+    return match.apply("reshape", x, shape=match.root.shape)
+
+
+@rule(lambda p, x: p.expand(p.expand(x)), shared=True)
+def expand_of_expand(match: Match, x: Value) -> Replacement:
+    return match.apply("expand", x, shape=match.root.shape)
+
+
+@rule(lambda p, x: p.transpose(p.transpose(x).named("inner")), shared=True)
+def transpose_of_transpose(match: Match, x: Value, inner: Value) -> Replacement:
+    assert inner.node is not None
+    first, second = inner.node.attrs["perm"], match.node.attrs["perm"]
+    return match.apply("transpose", x, perm=tuple(first[axis] for axis in second))
+
+
+@rule(lambda p, x: p.slice(p.slice(x).named("inner")), shared=True)
+def slice_of_slice(match: Match, x: Value, inner: Value) -> Replacement:
+    assert inner.node is not None
+    first, second = inner.node.attrs, match.node.attrs
+    starts = (dims.as_dim(a + b * s) for a, b, s in zip(first["starts"], second["starts"], first["steps"], strict=True))
+    steps = (a * b for a, b in zip(first["steps"], second["steps"], strict=True))
+    return match.apply("slice", x, starts=tuple(starts), sizes=second["sizes"], steps=tuple(steps))
+
+
+@rule(lambda p: p.concat(...))
+def concat_of_concat(match: Match) -> Replacement:
+    axis, parts = match.node.attrs["axis"], list[Value]()
+    for value in match.node.inputs:
+        nested = value.node is not None and value.node.op.name == "concat" and value.node.attrs["axis"] == axis
+        parts.extend(value.node.inputs if nested and value.node else [value])
+    if len(parts) == len(match.node.inputs):
+        return Decline("no part is a concat along the same axis")
+    return match.apply("concat", *parts, axis=axis)
+
+
+@rule(lambda p, x: p.reshape(p.transpose(p.reshape(x).named("merged")).named("moved")))
+def reshape_around_transpose(match: Match, x: Value, merged: Value, moved: Value) -> Replacement:
+    """Transpose the unmerged axes instead: exporters merge axes only to transpose a tensor of three axes."""
+    assert moved.node is not None
+    groups = merged_axes(x.shape, merged.shape)
+    if groups is None:
+        return Decline("the inner reshape does more than to merge neighbouring axes")
+    perm = tuple(axis for group in moved.node.attrs["perm"] for axis in groups[group])
+    return match.apply("reshape", match.apply("transpose", x, perm=perm), shape=match.root.shape)
+
+
+def merged_axes(shape: Sequence[Dim], merged: Sequence[Dim]) -> list[list[int]] | None:
+    """Which neighbouring axes of `shape` make up each axis of `merged`, or None where axes are also split.
+
+    Axes of size 1 that `merged` adds are made up of none; those that it drops go with a neighbour.
+    """
+    groups: list[list[int]] = []
+    axis = 0
+    for wanted in merged:
+        group: list[int] = []
+        size: Dim = 1
+        while not dims.equal(size, wanted):
+            if axis == len(shape) or (isinstance(size, int) and isinstance(wanted, int) and size > wanted):
+                return None
+            size = dims.product((size, shape[axis]))
+            group.append(axis)
+            axis += 1
+        groups.append(group)
+    rest = range(axis, len(shape))
+    if any(shape[a] != 1 for a in rest) or (rest and not groups):
+        return None
+    if rest:
+        groups[-1].extend(rest)
+    return groups
+
+
+@rule(lambda p: p.op(ELEMENTWISE, ...))
+def expand_below_elementwise(match: Match) -> Replacement:
+    """Elementwise operators broadcast by themselves, so an expanded input is read as it was before."""
+    if not any(v.made_by("expand") for v in match.node.inputs):
+        return Decline("no input is expanded")
+    return match.fit(match.apply(match.node.op.name, *map(_before_expand, match.node.inputs), **match.node.attrs))
+
+
+def _before_expand(value: Value) -> Value:
+    return value.node.inputs[0] if value.node is not None and value.made_by("expand") else value
+
+
+@rule(lambda p, x: p.op(REDUCTIONS, x))
+def reduction_of_one(match: Match, x: Value) -> Replacement:
+    if any(x.shape[axis] != 1 for axis in match.node.attrs["axes"]):
+        return Decline("an axis holds more than one element")
+    return match.apply("reshape", x, shape=match.root.shape)
+
+
+@rule(lambda p, x: p.reshape(p.op(REDUCTIONS, x, keepdims=False).named("reduced")))
+def reduction_keeps_axes(match: Match, x: Value, reduced: Value) -> Replacement:
+    assert reduced.node is not None
+    axes = reduced.node.attrs["axes"]
+    if not dims.same_shape(match.root.shape, (1 if a in axes else d for a, d in enumerate(x.shape))):
+        return Decline("the reshape does not put the reduced axes back")
+    return match.apply(reduced.node.op.name, x, axes=axes, keepdims=True)
+
+
+@rule(lambda p, x, w: p.conv(p.pad(x, mode="constant", value=0).named("padded"), w))
+def padding_in_conv(match: Match, x: Value, w: Value, padded: Value) -> Replacement:
+    return _pad_conv(match, padded, x, w)
+
+
+@rule(lambda p, x, w, b: p.conv(p.pad(x, mode="constant", value=0).named("padded"), w, b))
+def padding_in_biased_conv(match: Match, x: Value, w: Value, b: Value, padded: Value) -> Replacement:
+    return _pad_conv(match, padded, x, w, b)
+
+
+def _pad_conv(match: Match, padded: Value, *inputs: Value) -> Replacement:
+    assert padded.node is not None
+    before, after = padded.node.attrs["before"], padded.node.attrs["after"]
+    added = (*before[2:], *after[2:])
+    if any(d != 0 for d in (*before[:2], *after[:2])) or any(not isinstance(d, int) or d < 0 for d in added):
+        return Decline("the batch or the channels are padded, or the padding is negative or not known")
+    pads = tuple(old + new for old, new in zip(match.node.attrs["pads"], added, strict=True))
+    return match.apply("conv", *inputs, **{**match.node.attrs, "pads": pads})
+
+
+RULES = (
+    same_shape,
+    only_part,
+    same_order,
+    whole_slice,
+    no_padding,
+    once_tiled,
+    reshape_of_reshape,
+    expand_of_expand,
+    transpose_of_transpose,
+    slice_of_slice,
+    concat_of_concat,
+    reshape_around_transpose,
+    expand_below_elementwise,
+    reduction_of_one,
+    reduction_keeps_axes,
+    padding_in_conv,
+    padding_in_biased_conv,
+)

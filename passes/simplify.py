@@ -1,0 +1,14 @@
+"""Simplify: algebra, choices, moves that cancel, indices that count."""
+
+from __future__ import annotations
+
+from tilewright.ir.graph import Graph
+from tilewright.passes import rules_algebra, rules_choice, rules_indexing, rules_movement
+from tilewright.passes.rewrite import rewrite
+
+RULES = (*rules_movement.RULES, *rules_algebra.RULES, *rules_choice.RULES, *rules_indexing.RULES)
+
+
+def simplify(graph: Graph) -> Graph:
+    """The same graph in fewer and plainer operators."""
+    return rewrite(graph, RULES)

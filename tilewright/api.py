@@ -1,0 +1,118 @@
+"""The way through: read, improve, build, check. Every arrow is one call, and nothing goes back up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tilewright.ir.errors import CheckError, CompilerError
+
+if TYPE_CHECKING:
+    from tilewright.backends.compiled import CompiledModel
+    from tilewright.checking import CheckReport
+    from tilewright.ir.graph import Graph
+    from tilewright.ir.op import Array
+
+Feeds = "Mapping[str, Array] | Sequence[Mapping[str, Array]]"
+Progress = Callable[[str], None]
+PRECISIONS = ("fp32",)
+
+
+def compile(
+    model: Any,
+    target: str = "llvm -mcpu=native",
+    inputs: Mapping[str, Array] | Sequence[Mapping[str, Array]] | None = None,
+    precision: str = "fp32",
+    threads: int | None = None,
+    database: str | Path | None = None,
+    check: bool = True,
+    strict: bool = False,
+    shapes: Mapping[str, int] | None = None,
+    progress: Progress | None = None,
+) -> CompiledModel:
+    """Compile a model to native code and check it against the original.
+
+    `model`: path of an .onnx file, its bytes, an onnx.ModelProto, or a `tw.Graph`.
+    `target`: `llvm -mcpu=native`, `llvm -mcpu=NAME -mattr=+a,-b -num-cores=N`.
+    `inputs`: one feed {name: array} or several, for the check; by default random ones that suit the model.
+    `threads`: by default what the container's quota and affinity allow, or TILEWRIGHT_NUM_THREADS.
+    `check`: compare with onnxruntime (for a graph: the interpreter). `strict`: a node that would run on the host is an error.
+    `shapes`: sizes for symbols, e.g. {"batch": 1}, to compile for these alone.
+    `progress`: called with one line when a stage begins.
+
+    Raises a subclass of `tw.errors.CompilerError`: for a model that cannot be read or built, an unknown target, or, as CheckError,
+    a result that differs from the original.
+    """
+    from tilewright import backends, frontend, passes
+
+    say = progress or (lambda line: None)
+    _refuse_what_is_not_there_yet(precision, database)
+    parsed = backends.parse_target(target)
+    say("reading the model")
+    imported = frontend.read(model, shapes=shapes)
+    say(f"improving {len(imported.graph.nodes)} operators")
+    graph = passes.run(imported.graph, passes.PIPELINE)
+    say(f"building {len(graph.nodes)} steps for {target}")
+    compiled = backends.compile_graph(graph, parsed, threads=threads, strict=strict, source=lambda: imported.graph)
+    if check:
+        say("checking against the original")
+        compiled.check_report = _compare(compiled, imported, inputs, None)
+        if not compiled.check_report.passed:
+            raise CheckError(
+                f"the compiled model is not the same function as the original: {compiled.check_report}",
+                hint="This is a bug of the compiler; `check=False` returns the model all the same",
+            )
+    return compiled
+
+
+def _refuse_what_is_not_there_yet(precision: str, database: str | Path | None) -> None:
+    if precision not in PRECISIONS:
+        raise CompilerError(f"precision {precision!r} is not supported; supported: {', '.join(PRECISIONS)}")
+    if database is not None:
+        raise CompilerError("a tuning database is not supported yet; leave `database` out")
+
+
+def read(model: Any, shapes: Mapping[str, int] | None = None) -> Graph:
+    """The graph of a model, as imported, before any pass. Raises CompilerError for a model that cannot be read."""
+    from tilewright import frontend
+
+    return frontend.read(model, shapes=shapes).graph
+
+
+def check(
+    compiled: CompiledModel,
+    model: Any,
+    inputs: Mapping[str, Array] | Sequence[Mapping[str, Array]] | None = None,
+    tolerance: float | None = None,
+) -> CheckReport:
+    """Compare a compiled (or loaded) model with the original, on `inputs` or on random ones that suit the model.
+
+    The report says whether it passed; differing raises nothing. `tolerance` is relative to each output's largest magnitude, by
+    default 1e-4, or 1e-3 where the model itself quantizes activations. Raises CheckError for a tolerance above 1e-2.
+    """
+    from tilewright import frontend
+
+    return _compare(compiled, frontend.read(model), inputs, tolerance)
+
+
+def _compare(compiled: CompiledModel, imported: Any, inputs: Any, tolerance: float | None) -> CheckReport:
+    from tilewright.checking import compare
+
+    names = imported.graph.output_names
+
+    def run(feed: Mapping[str, Array]) -> Sequence[Array]:
+        results = compiled.run(feed)
+        return [results[name] for name in names]
+
+    return compare(run, imported.original, imported.graph, inputs=inputs, tolerance=tolerance)
+
+
+def load(path: str | Path, threads: int | None = None) -> CompiledModel:
+    """A model saved with `m.save(path)`, without the compiler.
+
+    Raises ArtifactError when the file is damaged, or was built for a CPU with features that this one lacks.
+    """
+    from tilewright.backends.artifact import load as load_artifact
+
+    return load_artifact(path, threads=threads)
