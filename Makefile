@@ -19,7 +19,7 @@ demo: $(VENV)/demo.installed
 	@$(BIN)/python -m examples.demo $(VERDICT)
 
 test: $(VENV)/test.installed
-	@{ $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/pytest -n auto; } $(VERDICT)
+	@{ $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/pytest -n auto --maxprocesses 4; } $(VERDICT)
 
 check:
 	.ci/run

@@ -7,6 +7,7 @@ its limit, the entries that were not used for the longest time go.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
@@ -89,7 +90,7 @@ class Store:
             descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
             with os.fdopen(descriptor, "wb") as file:
                 file.write(hashlib.sha256(payload).digest() + payload)
-            os.replace(temporary, path)
+            Path(temporary).replace(path)
         except OSError as error:
             self._writable = False
             warnings.warn(f"Nothing is cached, as {self.folder} cannot be written: {error}", stacklevel=2)
@@ -114,10 +115,8 @@ class Store:
         return self.folder / key[:2] / key
 
     def _touch(self, path: Path) -> None:
-        try:
+        with contextlib.suppress(OSError):  # a shared store that we may only read
             os.utime(path)
-        except OSError:
-            pass  # a shared store that we may only read
 
     def _remove(self, path: Path) -> None:
         try:

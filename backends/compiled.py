@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tilewright.backends.host import host_functions
-from tilewright.backends.program import Program, evaluate
+from tilewright.backends.program import Dim, Program, evaluate, symbols
 from tilewright.backends.runtime import Array, Executable, Runner
 from tilewright.backends.signature import Signature, TensorInfo, describe
 from tilewright.backends.target import Target
 from tilewright.backends.threads import checked_threads, default_threads
 from tilewright.ir.errors import CompilerError, InputError
+from tilewright.ir.types import numpy_dtype
 
 if TYPE_CHECKING:
     from tilewright.backends.ledger import Report
@@ -107,7 +108,7 @@ class CompiledModel:
 
     def _zeros(self) -> list[Array]:
         shapes = self._last_shapes or tuple(_smallest(info.shape) for info in self.inputs)
-        return [np.asarray(a) for a in map(self._signature.zeros, range(len(shapes)), shapes)]
+        return [np.zeros(shape, numpy_dtype(info.dtype)) for info, shape in zip(self.inputs, shapes, strict=True)]
 
     def _timed(self, arrays: Sequence[Array]) -> float:
         start = time.perf_counter()
@@ -115,12 +116,19 @@ class CompiledModel:
         return time.perf_counter() - start
 
     def save(self, path: str | Path) -> None:
-        """Write the model into one file, which `tilewright.load` reads. Raises ArtifactError if it cannot be written."""
+        """Write the model into one file, which `tilewright.load` reads. Raises ArtifactError if that fails."""
         from tilewright.backends import artifact
 
         artifact.save(self, path)
 
 
-def _smallest(dims: Sequence[int | str]) -> tuple[int, ...]:
-    ones = _Ones()
+def _smallest(dims: Sequence[Dim]) -> tuple[int, ...]:
+    ones = dict.fromkeys(symbols(dims), 1)
     return tuple(evaluate(dim, ones) for dim in dims)
+
+
+def _from_torch(tensor: Any) -> Array:
+    if tensor.device.type != "cpu":
+        raise InputError(f"A torch tensor on {tensor.device} was given.", hint="Move it to main memory with .cpu()")
+    array: Array = tensor.detach().contiguous().numpy()
+    return array

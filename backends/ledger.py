@@ -14,8 +14,8 @@ from tilewright.backends.probes import Peaks
 class Row:
     """One step of the program, measured.
 
-    `origin`: the schedule rule, or "host". `flops` and `bytes` count one call: arithmetic, and the tensors that are read
-    and written.
+    `origin`: the schedule rule, or "host". `flops` and `bytes` count one call: arithmetic, and the tensors that are
+    read and written.
     """
 
     kernel: str
@@ -66,8 +66,8 @@ class Report:
         from rich.console import Console
 
         text = io.StringIO()
-        Console(file=text, width=132).print(self._table(), self._summary(), sep="\n")
-        return text.getvalue()
+        Console(file=text, width=132).print(self._table())
+        return f"{text.getvalue()}{self._summary()}\n"
 
     def _table(self) -> Any:
         from rich import box
@@ -101,7 +101,7 @@ class Report:
     def _summary(self) -> str:
         inputs = ", ".join(f"{name} {list(shape)}" for name, shape in self.shapes.items())
         return (
-            f"{len(self.rows)} kernels, {len(self.host_rows())} of them on the host, {self.seconds * 1e3:.3f} ms a call "
-            f"for {inputs or 'no inputs'} on {self.peaks.threads} threads. Measured peak: "
+            f"{len(self.rows)} kernels, {len(self.host_rows())} of them on the host, {self.seconds * 1e3:.3f} ms "
+            f"a call for {inputs or 'no inputs'} on {self.peaks.threads} threads. Measured peak: "
             f"{self.peaks.flops / 1e9:.0f} GFLOP/s in float32, {self.peaks.bytes / 1e9:.1f} GB/s from memory."
         )

@@ -51,7 +51,9 @@ def link(objects: Mapping[str, bytes]) -> bytes:
 
 def _run(command: list[str], folder: str) -> None:
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS)
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildError(f"The linker '{command[0]}' did not run: {error}.") from error
     if done.returncode:

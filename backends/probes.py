@@ -1,4 +1,4 @@
-"""What this machine can do at most: arithmetic and reading memory, measured with the probes that an executable carries."""
+"""What this machine can do at most, in arithmetic and in reading memory: measured with probes in every executable."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class _Watch:
 
 
 def _bytes(tensor: Any) -> int:
-    return math.prod(tensor.shape) * tensor.dtype.itemsize
+    return math.prod(map(int, tensor.shape)) * int(tensor.dtype.itemsize)
 
 
 def profile(program: Program, runner: Runner, arrays: Sequence[Array], threads: int, repeats: int) -> tuple[Row, ...]:
@@ -59,19 +59,20 @@ def profile(program: Program, runner: Runner, arrays: Sequence[Array], threads: 
 
 def _row(step: KernelCall | HostCall, seconds: float, sizes_in_bytes: list[int], sizes: dict[str, int]) -> Row:
     note = step.note
-    host = isinstance(step, HostCall)
     known = symbols([note.flops]) <= set(sizes)
     moved = sum(sizes_in_bytes)
     if note.rule.startswith(_GATHER):
         moved -= sizes_in_bytes[0] - min(sizes_in_bytes[0], sizes_in_bytes[-1])
     flops = float(evaluate(note.flops, sizes)) if known else 0.0
-    name = "host" if host else step.kernel
-    return Row(name, note.sources, "host" if host else note.rule, note.dtype, seconds, flops, float(moved))
+    name, origin = ("host", "host") if isinstance(step, HostCall) else (step.kernel, note.rule)
+    return Row(name, note.sources, origin, note.dtype, seconds, flops, float(moved))
 
 
 def _sizes(program: Program, arrays: Sequence[Array]) -> dict[str, int]:
     """The symbols that are plain sizes of inputs."""
     sizes: dict[str, int] = {}
     for port, array in zip(program.inputs, arrays, strict=True):
-        sizes |= {d: n for d, n in zip(port.spec.dims, array.shape, strict=True) if isinstance(d, str) and d.isidentifier()}
+        for dim, size in zip(port.spec.dims, array.shape, strict=True):
+            if isinstance(dim, str) and dim.isidentifier():
+                sizes[dim] = size
     return sizes

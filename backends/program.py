@@ -53,7 +53,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What the ledger says of a step: names of source nodes, schedule rule, arithmetic per call and its element type."""
+    """For the ledger: names of source nodes, schedule rule, arithmetic operations per call and their element type."""
 
     sources: tuple[str, ...] = ()
     rule: str = ""
@@ -117,7 +117,7 @@ class Program:
     def borrowed_outputs(self) -> tuple[bool, ...]:
         """For each output: does it share its bytes with an input, a constant or an earlier output?"""
         roots = {step.result.value: step.source for step in self.steps if isinstance(step, View)}
-        owned_elsewhere = {v.value for v in (*self.inputs, *self.constants)}
+        owned_elsewhere = {port.value for port in self.inputs} | {constant.value for constant in self.constants}
         flags = []
         for port in self.outputs:
             value = port.value
@@ -177,8 +177,8 @@ def _step(data: Mapping[str, Any]) -> Step:
     raise KeyError(f"unknown step {data['step']!r}")
 
 
-_ALLOWED = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.USub, ast.Add, ast.Sub, ast.Mult, ast.FloorDiv, ast.Mod)
-_ALLOWED_LEAVES = (ast.Call, ast.Name, ast.Load, ast.Constant)
+_OPERATIONS = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.USub, ast.Add, ast.Sub, ast.Mult, ast.FloorDiv, ast.Mod)
+_LEAVES = (ast.Name, ast.Load, ast.Constant)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -188,11 +188,15 @@ def parse_dim(text: str) -> ast.expr:
         tree = ast.parse(text, mode="eval")
     except SyntaxError as error:
         raise ValueError(f"{text!r} is not a size") from error
-    for node in ast.walk(tree):
-        call = isinstance(node, ast.Call)
-        if not isinstance(node, _ALLOWED + _ALLOWED_LEAVES) or (call and ast.unparse(node.func) not in ("min", "max")):
-            raise ValueError(f"{text!r} is not a size")
+    if not all(map(_is_allowed, ast.walk(tree))):
+        raise ValueError(f"{text!r} is not a size")
     return tree.body
+
+
+def _is_allowed(node: ast.AST) -> bool:
+    if isinstance(node, ast.Call):
+        return isinstance(node.func, ast.Name) and node.func.id in ("min", "max")
+    return isinstance(node, _OPERATIONS + _LEAVES)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -195,7 +195,7 @@ def _load_library(library: bytes) -> Any:
         hint = "Set TMPDIR to a folder that allows programs to be run from it."
         raise BuildError(f"The kernels could not be loaded from {path}: {error}.", hint=hint) from error
     finally:
-        os.unlink(path)
+        Path(path).unlink()
 
 
 def _wrapped(function: HostFunction) -> Any:

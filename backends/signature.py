@@ -88,7 +88,7 @@ class Signature:
         sizes: dict[str, tuple[int, str]] = {}
         for info, shape in zip(self.infos, shapes, strict=True):
             if len(shape) != len(info.shape):
-                raise InputError(f"The input '{info.name}' has {len(shape)} axes {list(shape)}; the model takes {info}.")
+                raise InputError(f"The input '{info.name}' has {len(shape)} axes, {list(shape)}; it must be {info}.")
             for dim, size in zip(info.shape, shape, strict=True):
                 if isinstance(dim, str) and dim.isidentifier():
                     self._bind(info, dim, size, sizes)
@@ -96,9 +96,9 @@ class Signature:
         for info, shape in zip(self.infos, shapes, strict=True):
             for axis, (dim, size) in enumerate(zip(info.shape, shape, strict=True)):
                 if symbols([dim]) <= set(known) and evaluate(dim, known) != size:
-                    wanted = f"{dim} = {evaluate(dim, known)}" if isinstance(dim, str) else str(dim)
                     raise InputError(
-                        f"The input '{info.name}' has shape {list(shape)}; its axis {axis} must be {wanted}: the model takes {info}."
+                        f"The input '{info.name}' has shape {list(shape)}; its axis {axis} must be "
+                        f"{evaluate(dim, known)}: the model takes {info}."
                     )
 
     def _bind(self, info: TensorInfo, dim: str, size: int, sizes: dict[str, tuple[int, str]]) -> None:
@@ -107,5 +107,5 @@ class Signature:
         known, where = sizes.setdefault(dim, (size, info.name))
         if known != size:
             raise InputError(
-                f"The size '{dim}' is {known} in the input '{where}' but {size} in '{info.name}'; the model needs them equal."
+                f"The size '{dim}' is {known} in the input '{where}' but {size} in '{info.name}'; they must be equal."
             )

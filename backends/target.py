@@ -104,7 +104,8 @@ def parse_target(text: str) -> Target:
 
 def _error(text: str, reason: str) -> TargetError:
     forms = ", ".join(f"'{form}'" for form in ACCEPTED)
-    return TargetError(f"The target '{text}' is not understood: {reason}.", hint=f"Accepted forms are, for example: {forms}.")
+    hint = f"Accepted forms are, for example: {forms}"
+    return TargetError(f"The target '{text}' is not understood: {reason}.", hint=hint)
 
 
 def _options(text: str, words: list[str], allowed: tuple[str, ...]) -> dict[str, str]:

@@ -17,7 +17,7 @@ _SPREAD_OVER_CORES = 1  # TVM's ThreadGroup::kBig
 
 
 def default_threads() -> int:
-    """TILEWRIGHT_NUM_THREADS, else the processors that this process may use, whichever of affinity and quota is less."""
+    """TILEWRIGHT_NUM_THREADS, else the processors that this process may use: the lesser of affinity and quota."""
     asked = os.environ.get(_VARIABLE)
     if asked:
         return checked_threads(asked, _VARIABLE)
@@ -44,7 +44,8 @@ def cgroup_quota(root: Path, membership: Path) -> float:
         if not controllers:
             quotas += [_quota_v2(folder) for folder in _upwards(root, path)]
         elif "cpu" in controllers.split(","):
-            quotas += [_quota_v1(folder) for mount in (root / "cpu", root / controllers) for folder in _upwards(mount, path)]
+            mounts = (root / "cpu", root / controllers)
+            quotas += [_quota_v1(folder) for mount in mounts for folder in _upwards(mount, path)]
     return min(quotas)
 
 
@@ -83,7 +84,10 @@ class PoolSize(threading.local):
     """
 
     def __init__(
-        self, set_limit: Callable[[int], object], make_pool: Callable[[], object], configure: Callable[[int, int], object]
+        self,
+        set_limit: Callable[[int], object],
+        make_pool: Callable[[], object],
+        configure: Callable[[int, int], object],
     ) -> None:
         """TVM's `SetMaxConcurrency`, `runtime.NumThreads` and `runtime.config_threadpool`."""
         self._set_limit, self._make_pool, self._configure = set_limit, make_pool, configure
@@ -101,7 +105,7 @@ class PoolSize(threading.local):
                     self._set_limit(self._capacity)
                     self._make_pool()
                 self._configure(_SPREAD_OVER_CORES, wanted)
-        # After `configure`, which clears the limit: without one, each parallel loop asks the system for its cores (6 us).
+        # After `configure`, which clears the limit: without one, each parallel loop asks the system (6 us).
         self._set_limit(wanted)
         self._current = wanted
 

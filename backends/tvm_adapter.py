@@ -196,7 +196,7 @@ class _ProgramBuilder:
             return tirx.IntImm("int64", dim)
         missing = symbols([dim]) - set(self.symbols)
         if missing:
-            raise BuildError(f"The size '{dim}' uses {', '.join(sorted(missing))}, which is no plain size of any input.")
+            raise BuildError(f"The size '{dim}' uses {', '.join(sorted(missing))}, no plain size of any input.")
         return int64_expression(parse_dim(dim), self.symbols)
 
 

@@ -14,7 +14,8 @@ import tempfile
 import traceback
 from collections import deque
 from dataclasses import dataclass
-from typing import IO, Any, BinaryIO
+from pathlib import Path
+from typing import BinaryIO, NoReturn
 
 from tilewright.backends.workers import Batch, Job, Outcome
 from tilewright.ir.errors import CompilerError
@@ -53,41 +54,49 @@ def _serve(batch: Batch, replies: BinaryIO) -> None:
 
 @dataclass(slots=True)
 class _Child:
-    """A forked process with the read end of the pipe through which its pickled outcome comes."""
+    """A forked process, the pipe through which its pickled outcome comes, and the file that holds what it said."""
 
     index: int
     process: int
     pipe: int
-    messages: IO[bytes]
+    messages: int
     timeout: int
     received: bytes = b""
 
 
 def _fork(index: int, job: Job, timeout: int) -> _Child:
     read, write = os.pipe()
-    messages = tempfile.TemporaryFile()
+    messages, name = tempfile.mkstemp()
+    Path(name).unlink()
     process = os.fork()
     if process == 0:
         os.close(read)
-        os.dup2(messages.fileno(), 2)
+        os.dup2(messages, 2)
         signal.alarm(timeout)  # ends this process wherever it hangs, even in native code
-        with os.fdopen(write, "wb") as pipe:
-            pipe.write(_outcome(index, job))
-        os._exit(0)
+        _run_and_exit(index, job, write)
     os.close(write)
     return _Child(index, process, read, messages, timeout)
 
 
-def _outcome(index: int, job: Job) -> bytes:
-    """The pickled outcome. Whatever a job raises is an outcome: the parent turns it into an error that names the job."""
+def _run_and_exit(index: int, job: Job, pipe: int) -> NoReturn:
+    """Send the job's outcome and end this process. Whatever a job raises is an outcome, which the parent reports."""
     try:
         module, _, name = job.function.partition(":")
-        return pickle.dumps(Outcome(index, getattr(sys.modules[module], name)(*job.arguments)))
-    except CompilerError as error:
-        return pickle.dumps(Outcome(index, error=str(error)))
+        data = pickle.dumps(Outcome(index, getattr(sys.modules[module], name)(*job.arguments)))
     except BaseException as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        return pickle.dumps(Outcome(index, error=f"{type(error).__name__}: {error} ({where.filename}:{where.lineno})"))
+        data = pickle.dumps(Outcome(index, error=_described(error)))
+        raise
+    finally:
+        with os.fdopen(pipe, "wb") as file:
+            file.write(data)
+        os._exit(0)
+
+
+def _described(error: BaseException) -> str:
+    if isinstance(error, CompilerError):
+        return str(error)
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({where.filename}, line {where.lineno})"
 
 
 def _receive(selector: selectors.BaseSelector, child: _Child, replies: BinaryIO) -> None:
@@ -101,15 +110,13 @@ def _receive(selector: selectors.BaseSelector, child: _Child, replies: BinaryIO)
     complete = os.waitstatus_to_exitcode(status) == 0
     replies.write(child.received if complete else pickle.dumps(Outcome(child.index, error=_fate(child, status))))
     replies.flush()
-    child.messages.close()
+    os.close(child.messages)
 
 
 def _fate(child: _Child, status: int) -> str:
     code = os.waitstatus_to_exitcode(status)
     if code == -signal.SIGALRM:
         return f"it took longer than {child.timeout} seconds"
-    child.messages.seek(0)
-    last = child.messages.read().decode(errors="replace").strip().splitlines()[-1:]
+    said = os.pread(child.messages, 4096, 0).decode(errors="replace").strip().splitlines()[:1]
     how = f"crashed with {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
-    return " ".join([f"its process {how}.", *last])
-
+    return " ".join([f"its process {how}.", *said])

@@ -117,10 +117,9 @@ class _Server:
                 return list(self._exchange(self._running(), batch))
             except (OSError, EOFError, pickle.UnpicklingError) as error:
                 self.stop()
-                raise BuildError(
-                    f"The build server ended while it built {', '.join(job.label for job in batch.jobs)}.",
-                    hint="It may have run out of memory; fewer processes at once need less (set TILEWRIGHT_NUM_THREADS)",
-                ) from error
+                labels = ", ".join(job.label for job in batch.jobs)
+                hint = "It may have run out of memory; TILEWRIGHT_NUM_THREADS=1 needs the least"
+                raise BuildError(f"The build server ended while it built {labels}.", hint=hint) from error
             except BaseException:
                 self.stop()  # interrupted: what it still sends belongs to no one
                 raise
@@ -142,7 +141,7 @@ class _Server:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path), **_ONE_THREAD},
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(p or os.curdir for p in sys.path), **_ONE_THREAD},
                 start_new_session=True,  # Ctrl-C is for the parent, which then ends the server
             )
         return self._process

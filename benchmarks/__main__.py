@@ -24,7 +24,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], Rows]] = {
 def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     results = {}
-    for name in args.benchmark or BENCHMARKS:
+    for name in args.benchmark:
         results[name] = BENCHMARKS[name](args)
         if not args.json:
             show(name, results[name])
@@ -36,9 +36,17 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if misses else 0
 
 
+def _benchmark(name: str) -> str:
+    if name not in BENCHMARKS:
+        raise argparse.ArgumentTypeError(f"there is no {name!r}, only {', '.join(BENCHMARKS)}")
+    return name
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Time Tilewright beside onnxruntime.")
-    parser.add_argument("benchmark", nargs="*", choices=[*BENCHMARKS, []], help="default: all")
+    parser.add_argument(
+        "benchmark", nargs="*", type=_benchmark, default=[*BENCHMARKS], metavar="NAME", help=", ".join(BENCHMARKS)
+    )
     parser.add_argument("--model", action="append", help="models to time (default: those the README lists)")
     parser.add_argument("--threads", type=int, help="default: what the container's quota and affinity allow")
     parser.add_argument("--seconds", type=float, default=3.0, help="for each pair (default: %(default)s)")

@@ -38,5 +38,5 @@ def bench(name: str) -> Rows:
 
 
 def _row(name: str, cache: str, seconds: float, limit: float) -> Row:
-    row = {"model": name, "cache": cache, "seconds": seconds}
+    row: Row = {"model": name, "cache": cache, "seconds": seconds}
     return held(row, "seconds", limit=limit if name in LIMITED else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,8 @@ def bench(name: str, threads: int | None, seconds: float) -> Iterator[Row]:
     model = tw.compile(path, threads=threads)
     original = session(path, model.threads)
     for number, feed in enumerate(feeds(name)):
-        compared = compare(lambda f=feed: model.run(f), lambda f=feed: original.run(None, f), seconds)
-        row = {
+        compared = compare(partial(model.run, feed), partial(original.run, None, feed), seconds)
+        row: Row = {
             "model": name,
             "sizes": sizes(feed),
             "threads": model.threads,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from google.protobuf.message import DecodeError
-from onnx import ModelProto
+from onnx import GraphProto, ModelProto
 
 from tilewright.ir.errors import ImportModelError
 from tilewright.ir.op import Array
@@ -49,11 +49,25 @@ def parse(data: bytes, what: str) -> ModelProto:
     try:
         model = ModelProto()
         model.ParseFromString(data)
-    except (DecodeError, RuntimeError) as error:
+    except (DecodeError, RuntimeError, UnicodeDecodeError) as error:
         raise ImportModelError(f"{what} cannot be read as an ONNX model: {error}", hint=hint) from error
     if not model.HasField("graph"):
         raise ImportModelError(f"{what} holds no ONNX graph", hint=hint)
+    if any(isinstance(name, bytes) for name in names(model.graph)):
+        raise ImportModelError(f"{what} has names that are not UTF-8", hint=hint)
     return model
+
+
+def names(graph: GraphProto) -> Iterator[str | bytes]:
+    """Every name that the reader looks at; protobuf gives those that are not UTF-8 as bytes."""
+    yield graph.name
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output, *(a.name for a in node.attribute))
+    for info in (*graph.input, *graph.output):
+        yield from (info.name, *(dim.dim_param for dim in info.type.tensor_type.shape.dim))
+    for tensor in graph.initializer:
+        yield tensor.name
+        yield from (text for entry in tensor.external_data for text in (entry.key, entry.value))
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,11 @@ from tilewright.frontend.symbols import Symbols
 from tilewright.ir import dims
 from tilewright.ir.errors import CompilerError, ImportModelError, UnsupportedError
 from tilewright.ir.graph import Graph, Value, constant, input_value
-from tilewright.ir.types import TensorType, numpy_dtype
+from tilewright.ir.op import TOO_MANY_ELEMENTS
+from tilewright.ir.types import TensorType
 
 OLDEST, NEWEST = 7, 28
 DOMAINS = ("", "ai.onnx")
-LARGEST_TENSOR = 2**34  # bytes: a damaged shape is told from a real one before anything is allocated
 
 
 def read_onnx(source: str | os.PathLike[str] | bytes | ModelProto, shapes: Mapping[str, int] | None = None) -> Imported:
@@ -36,17 +36,16 @@ def read_onnx(source: str | os.PathLike[str] | bytes | ModelProto, shapes: Mappi
     do not accept, and UnsupportedError listing everything that is not supported.
     """
     file = open_onnx(source)
-    try:
-        reader = _Reader(file, Symbols(shapes or {}))
-        graph = reader.read()
-    except UnicodeDecodeError as error:
-        raise ImportModelError("the model has names that are not UTF-8", hint="The file is damaged") from error
+    reader = _Reader(file, Symbols(shapes or {}))
+    graph = reader.read()
     return Imported(graph, OnnxRuntime(file, graph.output_names), file.name or "model", reader.symbols.names)
 
 
 def opset(model: ModelProto) -> int:
-    """The version of the default domain."""
+    """The version of the default domain, which only a model without its operators may leave out."""
     found = [int(entry.version) for entry in model.opset_import if entry.domain in DOMAINS]
+    if not found and all(node.domain not in DOMAINS for node in model.graph.node):
+        return NEWEST
     if not found:
         raise ImportModelError("the model does not say which ONNX opset it uses")
     if not OLDEST <= found[0] <= NEWEST:
@@ -138,11 +137,9 @@ class _Reader:
         call = Call(node, self._version, inputs, [name in self._read for name in node.output], self._contents)
         made = convert(call)
         values = (made,) if isinstance(made, Value) else tuple(made)
-        for value in values:
-            require_size(value.type, call.source)
         if any(call.wanted[len(values) :]):
             raise call.unsupported(f"has the output '{node.output[len(values)]}', which is not supported")
-        return {name: value for name, value in zip(node.output, values, strict=False) if name}
+        return {name: call.settled(value) for name, value in zip(node.output, values, strict=False) if name}
 
     def _reject(self, names: Iterable[str], problem: str, place: str) -> None:
         self._missing.update(names)
@@ -182,13 +179,8 @@ def input_type(info: ValueInfoProto, symbols: Symbols) -> TensorType:
 
 def require_size(type: TensorType, what: str) -> None:
     """Raises ImportModelError for a tensor that no machine could hold; symbolic sizes count as one."""
-    count = dims.static_product(d for d in type.shape if isinstance(d, int))
-    if count * numpy_dtype(type.dtype).itemsize > LARGEST_TENSOR:
-        raise ImportModelError(
-            f"a tensor of type {type} would take more than {LARGEST_TENSOR >> 30} GiB",
-            source=what,
-            hint="The model is damaged, or was exported with wrong sizes",
-        )
+    if dims.static_product(d for d in type.shape if isinstance(d, int)) >= TOO_MANY_ELEMENTS:
+        raise ImportModelError(f"{what} is {type}, which no memory holds", hint="The model is damaged")
 
 
 def ordered(graph: GraphProto) -> list[NodeProto]:

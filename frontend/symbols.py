@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import keyword
 from collections.abc import Mapping
 
 from tilewright.ir import dims
@@ -25,8 +24,8 @@ class Symbols:
 
     @property
     def names(self) -> Mapping[str, str]:
-        """Symbols by the names in the model."""
-        return dict(self._names)
+        """Symbols by the names in the model, without those that are bound."""
+        return {name: symbol for name, symbol in self._names.items() if self._used.isdisjoint((name, symbol))}
 
     def size(self, name: str, input_name: str, axis: int) -> Dim:
         """The size called `name`, or one of its own for an axis without a name."""
@@ -43,8 +42,6 @@ class Symbols:
 
     def _unique(self, name: str) -> str:
         taken = set(self._names.values())
-        if keyword.iskeyword(name):
-            name += "_"
         candidates = (name if n == 1 else f"{name}_{n}" for n in range(1, len(taken) + 2))
         return next(c for c in candidates if c not in taken)
 

@@ -5,9 +5,11 @@ sympy is imported on first symbolic use only, so that running a saved model neve
 
 from __future__ import annotations
 
+import keyword
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import reduce
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ def product(dims: Iterable[Dim]) -> Dim:
 
 
 def floordiv(a: Dim, b: Dim) -> Dim:
-    """Floor division; exact where it can be proved, so (2*h)//2 is h."""
+    """Floor division; exact where it can be proved, so (2*h)//2 is h, and in one step: (h//2 + 1)//2 is (h + 2)//4."""
     if isinstance(a, int) and isinstance(b, int):
         return a // b
     import sympy
@@ -68,7 +70,11 @@ def floordiv(a: Dim, b: Dim) -> Dim:
     expanded = sympy.expand(a)
     constant = int(expanded.as_coeff_Add()[0])
     quotient, remainder = divmod(constant, b)
-    return as_dim(sympy.floor((expanded - constant + remainder) / b) + quotient)
+    rest = expanded - constant
+    if isinstance(rest, sympy.floor):
+        numerator, denominator = rest.args[0].as_numer_denom()
+        return as_dim(sympy.floor((numerator + remainder * denominator) / (denominator * b)) + quotient)
+    return as_dim(sympy.floor((rest + remainder) / b) + quotient)
 
 
 def ceildiv(a: Dim, b: Dim) -> Dim:
@@ -113,30 +119,33 @@ def same_shape(a: Iterable[Dim], b: Iterable[Dim]) -> bool:
 
 def symbols_of(dims: Iterable[Dim]) -> set[str]:
     """Names of all symbols in `dims`."""
-    return {s.name for dim in dims if not isinstance(dim, int) for s in dim.free_symbols}  # type: ignore[attr-defined]
+    return {s.name for dim in dims if not isinstance(dim, int) for s in dim.free_symbols}
 
 
 def evaluate(dim: Dim, sizes: Mapping[str, int]) -> int:
     """The number for given sizes of the symbols. Raises KeyError for a symbol without a size."""
     if isinstance(dim, int):
         return dim
+    if dim.is_Symbol and dim.name in sizes:
+        return sizes[dim.name]
     missing = symbols_of([dim]) - set(sizes)
     if missing:
         raise KeyError(", ".join(sorted(missing)))
-    return int(dim.subs({s: sizes[s.name] for s in dim.free_symbols}))  # type: ignore[attr-defined]
+    return int(dim.subs({s: sizes[s.name] for s in dim.free_symbols}))
 
 
 def bind(dim: Dim, sizes: Mapping[str, Dim]) -> Dim:
     """Replace the symbols that `sizes` names; the others stay."""
     if isinstance(dim, int):
         return dim
-    return as_dim(dim.subs({s: sizes[s.name] for s in dim.free_symbols if s.name in sizes}, simultaneous=True))  # type: ignore[attr-defined]
+    return as_dim(dim.subs({s: sizes[s.name] for s in dim.free_symbols if s.name in sizes}, simultaneous=True))
 
 
 def broadcast(a: Dim, b: Dim) -> Dim | None:
     """The size of a broadcast axis, or None where two known sizes clash.
 
-    A symbol beside another size that it cannot be proved equal to is taken to be equal: compiled kernels check it when they run.
+    A symbol beside another size that it cannot be proved equal to is taken to be equal: compiled kernels check it when
+    they run.
     """
     if equal(a, b) or b == 1:
         return a
@@ -147,13 +156,14 @@ def broadcast(a: Dim, b: Dim) -> Dim | None:
     return min(a, b, key=lambda d: (len(str(d)), str(d)))
 
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_RESERVED = ("min", "max", "inf", "nan", "graph", *keyword.kwlist)
 
 
 def symbol_name(text: str) -> str:
     """A name from a model turned into one that the text form can hold."""
     cleaned = re.sub(r"[^A-Za-z0-9_]", "_", text)
-    return cleaned if _NAME.fullmatch(cleaned) else f"d_{cleaned}"
+    return cleaned if _NAME.fullmatch(cleaned) and cleaned not in _RESERVED else f"d_{cleaned}"
 
 
 def to_text(dim: Dim) -> str:
@@ -194,33 +204,28 @@ def parse(text: str) -> Dim:
 def _from_ast(node: Any) -> Dim:
     import ast
 
-    if isinstance(node, ast.Constant) and isinstance(node.value, int):
-        return node.value
-    if isinstance(node, ast.Name):
-        return symbol(node.id)
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        return as_dim(-_from_ast(node.operand))
-    if isinstance(node, ast.BinOp):
-        a, b = _from_ast(node.left), _from_ast(node.right)
-        match node.op:
-            case ast.Add():
-                return as_dim(a + b)
-            case ast.Sub():
-                return as_dim(a - b)
-            case ast.Mult():
-                return as_dim(a * b)
-            case ast.FloorDiv():
-                return floordiv(a, b)
-            case ast.Mod():
-                return mod(a, b)
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("min", "max"):
-        args = [_from_ast(arg) for arg in node.args]
-        combine = minimum if node.func.id == "min" else maximum
-        result = args[0]
-        for arg in args[1:]:
-            result = combine(result, arg)
-        return result
-    raise ValueError(f"{ast.dump(node)} is not a size")
+    match node:
+        case ast.Constant(value=int(number)) if not isinstance(number, bool):
+            return number
+        case ast.Name(id=name):
+            return symbol(name)
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return as_dim(-_from_ast(operand))
+        case ast.BinOp(left=left, op=op, right=right) if type(op).__name__ in _BINARY:
+            return _BINARY[type(op).__name__](_from_ast(left), _from_ast(right))
+        case ast.Call(func=ast.Name(id=name), args=args) if name in _EXTREMES and args:
+            return reduce(_EXTREMES[name], map(_from_ast, args))
+    raise ValueError(f"{ast.unparse(node)} is not a size")
+
+
+_BINARY: Mapping[str, Callable[[Dim, Dim], Dim]] = {
+    "Add": add,
+    "Sub": sub,
+    "Mult": lambda a, b: as_dim(a * b),
+    "FloorDiv": floordiv,
+    "Mod": mod,
+}
+_EXTREMES: Mapping[str, Callable[[Dim, Dim], Dim]] = {"min": minimum, "max": maximum}
 
 
 def static_product(dims: Iterable[int]) -> int:

@@ -1,6 +1,7 @@
 """The graph: immutable dataflow between typed values.
 
-Order and readers are derived, never stored; whatever the outputs do not reach is not there. The one edit is `Graph.substitute`.
+Order and readers are derived, never stored; whatever the outputs do not reach is not there. The one edit is
+`Graph.substitute`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from tilewright.ir.types import TensorType, type_of
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Value:
-    """A typed value: a graph input (no node, no data), a constant (data), or result `index` of `node`. Compared by identity."""
+    """A typed value: a graph input (no node, no data), a constant (data), or result `index` of `node`.
+
+    Values are compared by identity.
+    """
 
     type: TensorType
     node: Node | None = None
@@ -53,7 +57,7 @@ class Value:
         return self.node is not None and self.node.op.name in names
 
     def __repr__(self) -> str:
-        kind = "constant" if self.is_constant else "input" if self.is_input else f"{self.node.op.name}.{self.index}"  # type: ignore[union-attr]
+        kind = f"{self.node.op.name}.{self.index}" if self.node else "constant" if self.is_constant else "input"
         return f"<{kind} {self.name}: {self.type}>"
 
 
@@ -153,7 +157,7 @@ class Graph:
 
     @cached_property
     def readers(self) -> Mapping[Value, tuple[Node, ...]]:
-        """The nodes that read each value, a node once for each time it reads it. Outputs are not readers: see `is_output`."""
+        """The nodes that read each value, a node once for each time it reads it; see `is_output` for the outputs."""
         found: dict[Value, list[Node]] = {}
         for node in self.nodes:
             for value in node.inputs:
@@ -174,8 +178,8 @@ class Graph:
     def substitute(self, replacements: Mapping[Value, Value]) -> Graph:
         """The graph with every use of each key replaced by its value; types are inferred anew downstream.
 
-        A replacement is taken as written: where it reads other keys, those reads are replaced too, but it must not read its own
-        key. Raises VerifyError when it does.
+        A replacement is taken as written: where it reads other keys, those reads are replaced too, but it must not read
+        its own key. Raises VerifyError when it does.
         """
         if not replacements:
             return self
@@ -183,7 +187,7 @@ class Graph:
         return replace(self, outputs=tuple(rebuilt[v] for v in self.outputs))
 
     def map_nodes(self, visit: Callable[[Node, tuple[Value, ...]], Sequence[Value] | None]) -> Graph:
-        """Rebuild in order: `visit(node, new inputs)` gives the values for its results, or None to keep the operator."""
+        """Rebuild in order: `visit(node, new inputs)` gives values for its results, or None to keep the operator."""
         new: dict[Value, Value] = {}
         for node in self.nodes:
             inputs = tuple(new.get(v, v) for v in node.inputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -33,6 +34,7 @@ class Kind(Enum):
 
 
 REQUIRED = object()
+TOO_MANY_ELEMENTS = 2**40
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,10 @@ class Op:
 
     `attrs` maps each attribute to its default, or to `REQUIRED`.
     `infer(types, attrs)` gives the result types and raises TypeInferenceError on what the operator does not accept.
-    `ref(attrs, *arrays)` is the meaning in numpy: an array, or a tuple for several results. Symbolic sizes in attrs are numbers
-    by then, and a graph attribute is a function of arrays.
-    `compute(b, node, *tensors)` is the same as tensor expressions over the backend's namespace `b`; None means that only the
-    host can run it.
+    `ref(attrs, *arrays)` is the meaning in numpy: an array, or a tuple for several results. Symbolic sizes in attrs are
+    numbers by then, and a graph attribute is a function of arrays.
+    `compute(b, node, *tensors)` is the same as tensor expressions over the backend's namespace `b`; None means that
+    only the host can run it.
     `arity` is the least and the greatest number of inputs (None: no limit).
     """
 
@@ -83,7 +85,10 @@ class Op:
         if len(types) < least or (most is not None and len(types) > most):
             wanted = str(least) if least == most else f"{least} to {most if most is not None else 'any number'}"
             raise TypeInferenceError(f"{self.name} takes {wanted} inputs, not {len(types)}")
-        return self.infer(types, attrs)
+        results = self.infer(types, attrs)
+        for type in results:
+            _check_size(type)
+        return results
 
     def run(self, attrs: Attrs, arrays: Sequence[Array]) -> tuple[Array, ...]:
         """The reference on concrete arrays, always as a tuple."""
@@ -96,6 +101,13 @@ class Op:
             raise TypeInferenceError(f"{self.name} has no tensor expression")
         result = self.compute(b, node, *inputs)
         return result if isinstance(result, tuple) else (result,)
+
+
+def _check_size(type: TensorType) -> None:
+    """Reject what no memory holds before anything tries to allocate it."""
+    size = math.prod(d for d in type.shape if isinstance(d, int))
+    if size >= TOO_MANY_ELEMENTS:
+        raise TypeInferenceError(f"the result {type} has {size} or more elements, which is too many to compute")
 
 
 def table(*rows: Op) -> dict[str, Op]:

@@ -76,7 +76,7 @@ class _Parser:
         line = self.tokens.line
         word = self.tokens.name()
         if word == "constant" and not self.tokens.at("("):
-            scope.define(names[0], self._constant(_plain(names[0])))
+            scope.define(names[0], self._constant(_plain(names[0]), line))
             return
         inputs = self._list("(", ")", lambda: scope.find(self.tokens.name()))
         attrs = dict(self._list("{", "}", self._attribute)) if self.tokens.at("{") else {}
@@ -139,19 +139,19 @@ class _Parser:
             raise self.tokens.error(f"{dtype} is not an element type; known are {', '.join(DTYPES)}")
         return TensorType(dtype, tuple(self._list("[", "]", lambda: self._dim(self.tokens.expression()))))
 
-    def _constant(self, name: str) -> Value:
+    def _constant(self, name: str, line: int) -> Value:
         type = self._type()
         if not type.is_static:
-            raise self.tokens.error(f"a constant of the type {type} has no definite size")
-        data = self._data(type)
+            raise self.tokens.error(f"a constant of the type {type} has no definite size", line)
+        data = self._data(type, line).astype(numpy_dtype(type.dtype), copy=False)
         if data.size != type.size:
-            raise self.tokens.error(f"{type.size} elements are needed for {type}, not {data.size}")
-        return constant(data.astype(numpy_dtype(type.dtype), copy=False).reshape(type.shape), name=name)
+            raise self.tokens.error(f"{type.size} elements are needed for {type}, not {data.size}", line)
+        return constant(data if data.shape == type.shape else data.reshape(type.shape), name=name)
 
-    def _data(self, type: TensorType) -> Array:
+    def _data(self, type: TensorType, line: int) -> Array:
         tokens = self.tokens
         if tokens.accept("#"):
-            return self._table_entry(int(tokens.take()))
+            return self._table_entry(int(tokens.take()), line)
         if tokens.text in ("zeros", "ones", "arange"):
             made = getattr(np, tokens.take())
             return np.asarray(made(type.size))
@@ -161,9 +161,9 @@ class _Parser:
         items = self._list("[", "]", self._scalar) if tokens.at("[") else [self._scalar()]
         return np.array(items, dtype=numpy_dtype(type.dtype))
 
-    def _table_entry(self, number: int) -> Array:
+    def _table_entry(self, number: int, line: int) -> Array:
         if number not in self.constants:
-            raise self.tokens.error(f"the data of constant #{number} was not given")
+            raise self.tokens.error(f"the data of constant #{number} was not given", line)
         return self.constants[number]
 
     def _scalar(self) -> Any:

@@ -22,7 +22,7 @@ import numpy as np
 from tilewright.ir import dims
 from tilewright.ir.graph import Graph, Node, Value
 from tilewright.ir.op import Array
-from tilewright.ir.types import TensorType
+from tilewright.ir.types import FLOATS, TensorType
 
 INLINE = 16  # constants of at most so many elements are written out
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
@@ -110,7 +110,11 @@ def _same(value: Any, default: Any) -> bool:
 
 
 def _scalar(item: Any, dtype: str) -> str:
-    return json.dumps(str(item)) if dtype == "string" else str(item)
+    if dtype == "string":
+        return json.dumps(str(item))
+    text = str(item)
+    whole = dtype in FLOATS and text.removeprefix("-").isdecimal()  # bfloat16 writes -0
+    return f"{text}.0" if whole else text
 
 
 def _names(graph: Graph) -> dict[Value, str]:

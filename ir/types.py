@@ -70,8 +70,9 @@ def numpy_dtype(dtype: str) -> np.dtype[Any]:
     if dtype == "bfloat16":
         import ml_dtypes
 
-        return np.dtype(ml_dtypes.bfloat16)
-    return np.dtype(object) if dtype == "string" else np.dtype(dtype)
+        bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+        return bfloat16
+    return np.dtype[Any](object if dtype == "string" else dtype)
 
 
 def dtype_name(dtype: np.dtype[Any]) -> str:

@@ -171,7 +171,7 @@ class Rule:
     def replacement(self, graph: Graph, match: Match) -> Replacement:
         """The new value. One of another type declines, so that a rule need not look at broadcasting."""
         if not self.shared and (outside := _read_outside(graph, match)):
-            return Decline(f"{outside!r} is read outside of the match")
+            return Decline(f"the result of {outside.op.name} is read outside of the match")
         new = self.replace(match, **match.names)
         if isinstance(new, Decline) or new.type.matches(match.root.type):
             return new
@@ -214,7 +214,9 @@ def is_number(value: Value, wanted: float) -> bool:
         return False
     if isinstance(wanted, int):
         return bool(found == wanted)
-    return bool(np.issubdtype(found.dtype, np.number) and abs(float(found) - wanted) <= 1e-6 * abs(wanted))
+    if not np.issubdtype(found.dtype, np.number):
+        return False
+    return bool(found == wanted or abs(float(found) - wanted) <= 1e-6 * abs(wanted) < np.inf)
 
 
 def _match(pattern: Pattern, value: Value, so_far: Match) -> Iterator[Match]:
@@ -266,13 +268,13 @@ def _match_inputs(patterns: Sequence[Pattern], values: Sequence[Value], so_far: 
         yield from _match_inputs(patterns[1:], values[1:], match)
 
 
-def _read_outside(graph: Graph, match: Match) -> Value | None:
-    """A value inside the match that the graph returns or that some node outside reads."""
+def _read_outside(graph: Graph, match: Match) -> Node | None:
+    """A node inside the match with a result that the graph returns or that some node outside reads."""
     inside = set(match.nodes)
     for node in match.nodes[1:]:
         for result in node.results:
             if graph.is_output(result) or not inside.issuperset(graph.readers.get(result, ())):
-                return result
+                return node
     return None
 
 

@@ -5,6 +5,8 @@ They keep NaN and infinity: x * 0 is not 0 and x - x is not 0 for floats. The si
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tilewright.ir import dims
@@ -24,6 +26,11 @@ def is_float(array: Array) -> bool:
     )
 )
 def neutral_element(match: Match, x: Value) -> Replacement:
+    return match.fit(x)
+
+
+@rule(lambda p, x: p.either(p.maximum(x, -math.inf), p.minimum(x, math.inf)))
+def no_bound(match: Match, x: Value) -> Replacement:
     return match.fit(x)
 
 
@@ -163,6 +170,7 @@ def _nonnegative(value: Value, depth: int = 4) -> bool:
 
 RULES = (
     neutral_element,
+    no_bound,
     and_false,
     or_true,
     idempotent,

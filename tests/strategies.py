@@ -24,7 +24,7 @@ REDUCTION = st.sampled_from(("reduce_sum", "reduce_mean", "reduce_max", "reduce_
 
 @st.composite
 def graphs(draw: Draw, max_nodes: int = 8) -> tuple[Graph, tuple[Array, ...]]:
-    """A graph of at most about `max_nodes` nodes, and arrays that fit its inputs; its results hold neither NaN nor infinity.
+    """A graph of at most about `max_nodes` nodes, and arrays that fit its inputs; all results are finite.
 
     Inputs share the symbolic sizes n and m. Some nodes are dead or read twice, and an input may be an output.
     """

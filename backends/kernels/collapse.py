@@ -25,7 +25,7 @@ def collapse(body: Graph) -> Graph:
         return body
     inner = {v: input_value(v.name, v.type.with_shape(_merged(v, shape, runs))) for v in body.inputs}
     for node in body.nodes:
-        rebuilt = node.with_inputs([inner.get(v, _scalar(v)) for v in node.inputs])
+        rebuilt = node.with_inputs([inner[v] if v in inner else _scalar(v) for v in node.inputs])
         inner.update(zip(node.results, rebuilt.results, strict=True))
     return Graph(tuple(inner[v] for v in body.inputs), (inner[body.outputs[0]],), body.output_names)
 

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 
 from tilewright.backends.kernels.loops import Index, Loops, minimum
 from tilewright.backends.kernels.ranges import Indices, cover, div_down, div_up, fits, maximum, named, product, tasks
-from tilewright.backends.kernels.tiles import Tile
+from tilewright.backends.kernels.tile import Vectors
 
 _BLOCK = 1 << 13  # elements a task: long against its index arithmetic, short enough to balance the threads
 
 
 def emit_pointwise(
-    k: Loops, tile: Tile, shape: Sequence[Index], store: Callable[[Indices], None], cost: float = 1.0
+    k: Loops, machine: Vectors, shape: Sequence[Index], store: Callable[[Indices], None], cost: float = 1.0
 ) -> None:
     """`store(indices)` for every element of `shape`, the last axis in vectors.
 
@@ -30,4 +30,4 @@ def emit_pointwise(
         extent = columns if fits(columns, _BLOCK) else k.let("extent", minimum(_BLOCK, columns - first))
         with k.serial(minimum(height, rows - first_row)) as i:
             place = (*lead, first_row + i)[1 - len(shape) :] if len(shape) > 1 else ()
-            cover(k, extent, tile.lanes, lambda j: store((*place, j)), first)
+            cover(k, extent, machine.lanes, lambda j: store((*place, j)), first)

@@ -37,6 +37,11 @@ class Tensor:
         """Whether it can be read: always, except for a reduction that no rule has made yet."""
         return self._reader is not None
 
+    @property
+    def reader(self) -> Reader | None:
+        """How elements are read now, to bind it again later."""
+        return self._reader
+
     def bind(self, reader: Reader) -> None:
         """From now on elements are read so."""
         self._reader = reader
@@ -78,13 +83,18 @@ class ArgReduction(Tensor):
 class Namespace(Scalars):
     """What `compute(b, node, *inputs)` gets as `b`.
 
-    `symbols` maps the names of symbolic sizes to int64 expressions. `reductions` lists those made so far, each after
+    `symbols` maps the names of symbolic sizes to int64 expressions. `stages` lists the tensors defined so far, each after
     all that it reads.
     """
 
     def __init__(self, symbols: Mapping[str, Expr]) -> None:
         self._symbols = symbols
-        self.reductions: list[Reduction | ArgReduction] = []
+        self.stages: list[Tensor] = []
+
+    @property
+    def reductions(self) -> list[Reduction | ArgReduction]:
+        """The stages that a rule has to make before they can be read."""
+        return [stage for stage in self.stages if isinstance(stage, Reduction | ArgReduction)]
 
     def dim(self, dim: Dim) -> Index:
         """A size as an int, or an int64 expression."""
@@ -107,18 +117,19 @@ class Namespace(Scalars):
 
     def stage(self, shape: Sequence[Index], dtype: str, fn: Reader) -> Tensor:
         """A pointwise definition, computed wherever it is read until a rule binds it to a buffer."""
-        return Tensor(shape, dtype, fn)
+        self.stages.append(stage := Tensor(shape, dtype, fn))
+        return stage
 
     def reduce(self, kind: str, shape: Sequence[Index], extents: Sequence[Index], dtype: str, fn: Term) -> Reduction:
         """Folds `fn(idx, ridx)` over `extents`; kind is sum, prod, max, min, any or all."""
-        self.reductions.append(found := Reduction(self, kind, shape, extents, dtype, fn))
+        self.stages.append(found := Reduction(self, kind, shape, extents, dtype, fn))
         return found
 
     def argreduce(
         self, kind: str, shape: Sequence[Index], extent: Index, dtype: str, fn: Term, select_last: bool = False
     ) -> ArgReduction:
         """The index of the greatest (kind max) or least (min) `fn(idx, (r,))` for r in [0, extent), as `dtype`."""
-        self.reductions.append(found := ArgReduction(self, kind, shape, extent, dtype, fn, select_last))
+        self.stages.append(found := ArgReduction(self, kind, shape, extent, dtype, fn, select_last))
         return found
 
 

@@ -29,7 +29,8 @@ class Group:
 
     `body` is the fused graph, `weights` the positions of its inputs that are constants of the model, and `anchor` its contraction or
     reduction, if it has one. A rule may set `body` to an equal graph whose inputs and outputs have other shapes, with their elements
-    in the same order. After `place`, `k` has the parameters, and `tensors` reads any value of the body.
+    in the same order. After `place`, `k` has the parameters, `tensors` reads any value of the body, and `stages` are
+    what each node is computed by.
     """
 
     def __init__(self, body: Graph, weights: frozenset[int], name: str, target: Target) -> None:
@@ -40,6 +41,7 @@ class Group:
         self.inputs: dict[Value, Buffer] = {}
         self.outputs: dict[Value, Buffer] = {}
         self.tensors: dict[Value, Tensor] = {}
+        self.stages: dict[Node, list[Tensor]] = {}
 
     def is_weight(self, value: Value) -> bool:
         """An input of the body that is a constant of the model."""
@@ -78,7 +80,9 @@ class Group:
         if node.results[0] is held:
             self.tensors[node.results[0]] = Tensor(self.shape(node.results[0]), node.results[0].dtype)
             return
+        before = len(self.b.stages)
         tensors = node.op.tensors(self.b, node, [self.tensors[v] for v in node.inputs])
+        self.stages[node] = self.b.stages[before:]
         for result, tensor in zip(node.results, tensors, strict=True):
             self.tensors[result] = self._named(tensor) if self._is_shared(result) else tensor
 

@@ -182,8 +182,9 @@ class Loops:
     def require(self, condition: Condition, message: str) -> None:
         """The kernel fails with `message` unless the condition holds."""
         if condition is not True:
-            kind = tirx.StringImm("ValueError")
-            self.emit(tirx.AssertStmt(kind, condition if isinstance(condition, Expr) else tirx.const(condition, "bool"), [tirx.StringImm(message)]))
+            kind, text = tvm.ir.StringImm("ValueError"), tvm.ir.StringImm(message)
+            test = tirx.const(condition, "bool") if isinstance(condition, bool) else condition
+            self.emit(tirx.AssertStmt(test, kind, [text]))  # TVM 0.27 forwards them in this order, whatever its signature says
 
     def block(self) -> list[tirx.Stmt]:
         """The innermost open block."""
@@ -218,4 +219,6 @@ class _Loop:
 
 
 def _sequence(statements: list[Stmt]) -> Stmt:
-    return statements[0] if len(statements) == 1 else tirx.SeqStmt(statements)
+    if len(statements) == 1:
+        return statements[0]
+    return tirx.SeqStmt(statements) if statements else tirx.Evaluate(const(0, "int32"))

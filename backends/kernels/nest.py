@@ -49,6 +49,6 @@ class Nest:
         """The place in a result of a reduction, which has the kept axes, and perhaps the folded ones with size 1."""
         return tuple(row) if len(tensor.shape) == len(row) else self.index(row, [0] * len(self.folded))
 
-    def column_of(self, place: Sequence[Index]) -> Indices:
-        """The inverse of `index` for the folded axes."""
+    def column(self, place: Sequence[Index]) -> Indices:
+        """The folded part of a place in `shape`."""
         return tuple(place[axis] for axis in self.folded)

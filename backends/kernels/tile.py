@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tilewright.backends.kernels import vmath
 from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, index
+from tilewright.backends.target import Target
 from tvm import tirx
 
 
@@ -15,6 +17,11 @@ class Vectors:
 
     lanes: int = 16
     registers: int = 32
+
+    @classmethod
+    def of(cls, target: Target) -> Vectors:
+        """The vectors of a processor."""
+        return cls(target.lanes(32), target.vector_registers)
 
 
 @dataclass(frozen=True)
@@ -120,3 +127,15 @@ def _tail_tiles(k: Loops, tile: Tile, rows: Expr, part: Callable[[int, Index], N
             done = tirx.bitwise_and(rows, index(-2 * count))
             part(count, done)
         count //= 2
+
+
+def fold_lanes(vector: Expr, lanes: int, fold: Callable[[Expr, Expr], Expr]) -> Expr:
+    """The fold of the elements of a vector of 2**n lanes, by halves."""
+    while lanes > 2:
+        lanes //= 2
+        vector = vmath.named(vector, lambda v, half=f"float32x{lanes}": _fold_halves(v, half, fold))
+    return vmath.named(vector, lambda v: fold(*(tirx.Shuffle([v], [index(i)]) for i in range(2))))
+
+
+def _fold_halves(vector: Expr, dtype: str, fold: Callable[[Expr, Expr], Expr]) -> Expr:
+    return fold(tirx.vectorlow(dtype, vector), tirx.vectorhigh(dtype, vector))

@@ -26,6 +26,11 @@ def exp(x: Expr) -> Expr:
     return named(_clamped(x, -104.0, 89.0), lambda v: _split_exp(v, scaled))
 
 
+def exp_or_zero(x: Expr) -> Expr:
+    """e**x for x < 88, and 0 for x < -87: for weights that are summed up, where denormals would only cost time."""
+    return named(x, lambda v: tirx.Select(v < _float(-87.0), _float(0.0), _small_exp(v)))
+
+
 def _small_exp(x: Expr) -> Expr:
     """e**x for -87 < x < 88 only."""
     return _split_exp(x, lambda n, fraction: fraction * _power_of_two(n))

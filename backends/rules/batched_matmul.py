@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from tilewright.backends.kernels.gemm import batched_gemm
 from tilewright.backends.kernels.group import Group, Layout
 from tilewright.backends.kernels.loops import Expr
-from tilewright.backends.kernels.tile import choose_tile
-from tilewright.backends.kernels.tiles import Tile as Machine
+from tilewright.backends.kernels.tile import Vectors, choose_tile
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.graph import Value
 from tilewright.ir.ops.elementwise import broadcast_reader
@@ -36,7 +35,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     def store(*place: Expr) -> None:
         finish(place[:-1], place[-1])
 
-    tile = choose_tile(Machine.of(group.target), columns)
+    tile = choose_tile(Vectors.of(group.target), columns)
     batched_gemm(group.k, tile, batch, rows, columns, left.shape[-1], a, b, store)
     return {}
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from tilewright.backends.kernels.elementwise import emit_pointwise
 from tilewright.backends.kernels.group import Group, Layout
 from tilewright.backends.kernels.loops import Index
-from tilewright.backends.kernels.tiles import Tile
+from tilewright.backends.kernels.tile import Vectors
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.graph import Node, Value
 
@@ -36,7 +36,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
         def copy(index: Sequence[Index], tensor=tensor, offset=offset) -> None:  # type: ignore[no-untyped-def]
             finish([i + offset if a == axis else i for a, i in enumerate(index)], tensor(*index))
 
-        emit_pointwise(group.k, Tile.of(group.target), shape, copy)
+        emit_pointwise(group.k, Vectors.of(group.target), shape, copy)
         offset = offset + shape[axis]
     return {}
 

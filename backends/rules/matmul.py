@@ -10,8 +10,7 @@ from tilewright.backends.kernels.group import Group, Layout
 from tilewright.backends.kernels.loops import Expr, Index, index
 from tilewright.backends.kernels.packing import pack_b
 from tilewright.backends.kernels.ranges import product
-from tilewright.backends.kernels.tile import Tile, choose_tile
-from tilewright.backends.kernels.tiles import Tile as Machine
+from tilewright.backends.kernels.tile import Tile, Vectors, choose_tile
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.graph import Node, Value
 
@@ -33,7 +32,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     assert node is not None
     left, right = node.inputs
     depth, columns = (int(d) for d in right.shape)
-    tile = choose_tile(Machine.of(group.target), columns)
+    tile = choose_tile(Vectors.of(group.target), columns)
     layouts = {right: _layout(tile, depth, columns)}
     group.place(layouts, held=node.results[0])
     leading = group.shape(left)[:-1]

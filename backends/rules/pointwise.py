@@ -8,7 +8,7 @@ from functools import partial
 from tilewright.backends.kernels.collapse import collapse
 from tilewright.backends.kernels.elementwise import emit_pointwise
 from tilewright.backends.kernels.group import Group, Layout
-from tilewright.backends.kernels.tiles import Tile
+from tilewright.backends.kernels.tile import Vectors
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.graph import Value
 
@@ -21,7 +21,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     group.body = collapse(group.body)
     group.place({})
     for value in group.body.outputs:
-        emit_pointwise(group.k, Tile.of(group.target), group.shape(value), partial(group.store, value))
+        emit_pointwise(group.k, Vectors.of(group.target), group.shape(value), partial(group.store, value))
     return {}
 
 

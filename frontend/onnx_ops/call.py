@@ -29,6 +29,9 @@ _FIELDS = {
 }
 
 
+_SHORT = 64  # elements
+
+
 def describe(proto: NodeProto) -> str:
     """Where a node is in the model: its operator, its name if it has one, its first output."""
     name = f" '{proto.name}'" if proto.name else ""
@@ -83,7 +86,7 @@ class Call:
         """The elements of `value`. Raises UnsupportedError where they depend on data."""
         elements = self._contents.of(value)
         if elements is None:
-            raise self.unsupported(f"has {what} that depends on the data, which is not supported yet")
+            raise self.unsupported(f"has {what} computed from data, which is not supported yet")
         return elements
 
     def maybe_known(self, value: Value) -> Array | None:
@@ -233,6 +236,22 @@ class Call:
         starts, sizes = [0] * value.rank, list(value.shape)
         starts[axis], sizes[axis] = start, size
         return self.apply("slice", value, starts=tuple(starts), sizes=tuple(sizes), steps=(1,) * value.rank)
+
+    def settled(self, value: Value) -> Value:
+        """`value`, or its elements where it is an integer scalar or a short list whose elements are known.
+
+        So a size that is read as data is one value, however many operators the exporter computed it with.
+        """
+        if value.dtype not in ("int32", "int64") or value.rank > 1 or value.node is None or value.made_by("sizes"):
+            return value
+        if value.shape and not (isinstance(value.shape[0], int) and value.shape[0] <= _SHORT):
+            return value
+        elements = self._contents.of(value)
+        if elements is None:
+            return value
+        if elements.dtype != object:
+            return self.constant(elements)
+        return self.cast(self.reshape(self.sizes_value(elements.reshape(-1).tolist()), value.shape), value.dtype)
 
     def sizes_value(self, sizes: Sequence[Dim]) -> Value:
         """Sizes as data: int64, one axis."""

@@ -28,6 +28,8 @@ def resize_10(c: Call) -> Value:
 
 def resize(c: Call) -> Value:
     """From opset 11 on: by scales or to sizes, of all axes or of some."""
+    if c.flag("antialias"):
+        raise c.unsupported("smooths before it shrinks (antialias), which is not supported yet")
     sizes, scales = targets(c)
     return resized(
         c,
@@ -37,7 +39,6 @@ def resize(c: Call) -> Value:
         nearest=chosen(c, "nearest_mode", _NEAREST),
         cubic_a=c.real("cubic_coeff_a", -0.75),
         exclude_outside=c.flag("exclude_outside"),
-        antialias=c.flag("antialias"),
     )
 
 

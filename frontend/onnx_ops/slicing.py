@@ -9,7 +9,7 @@ from tilewright.ir import dims
 from tilewright.ir.dims import Dim
 from tilewright.ir.graph import Value
 
-_ENDLESS = 2**31 - 1  # bounds from here on mean "to the end" in exported models
+_ENDLESS = 10**9  # on a symbolic axis, bounds from here on mean "to the end" in exported models
 
 
 def slice_(c: Call) -> Value:
@@ -48,24 +48,18 @@ def bound(dim: Dim, value: Dim, lowest: Dim, highest: Dim) -> Dim:
     """`value`, counted from the end where negative, within lowest..highest."""
     if not isinstance(value, int):
         return dims.add(dim, value) if value.is_negative else value
-    if value >= _ENDLESS or value <= -_ENDLESS:
+    place = value if value >= 0 else dims.add(dim, value)
+    if surely_ordered(lowest, place) and surely_ordered(place, highest):
+        return place
+    if abs(value) >= _ENDLESS and not isinstance(dim, int):
         return highest if value > 0 else lowest
-    if value >= 0:
-        return clamp_high(value, highest)
-    return clamp_low(dims.add(dim, value), lowest)
+    return dims.minimum(place, highest) if value >= 0 else dims.maximum(place, lowest)
 
 
-def clamp_high(value: int, highest: Dim) -> Dim:
-    room = dims.sub(highest, value)
-    if isinstance(room, int):
-        return value if room >= 0 else highest
-    return value if room.is_nonnegative else dims.minimum(value, highest)
-
-
-def clamp_low(value: Dim, lowest: Dim) -> Dim:
-    if isinstance(value, int):
-        return dims.maximum(value, lowest)
-    return value if dims.sub(value, lowest).is_nonnegative else dims.maximum(value, lowest)  # type: ignore[union-attr]
+def surely_ordered(low: Dim, high: Dim) -> bool:
+    """True where low <= high for every value of the symbols."""
+    room = dims.sub(high, low)
+    return room >= 0 if isinstance(room, int) else bool(room.is_nonnegative)
 
 
 def non_negative(size: Dim) -> Dim:

@@ -59,7 +59,8 @@ def range_(c: Call) -> Value:
 def float_count(c: Call, start: Any, limit: Any, step: Any) -> int:
     if not all(isinstance(n, (int, float)) and math.isfinite(n) for n in (start, limit, step)):
         raise c.unsupported("has bounds that are not plain numbers")
-    return max(int(math.ceil((limit - start) / step)), 0)
+    size: int = math.ceil((limit - start) / step)
+    return max(size, 0)
 
 
 def count(c: Call, start: Dim, limit: Dim, step: Dim) -> Dim:

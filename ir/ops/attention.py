@@ -49,11 +49,12 @@ def _ref(attrs: Attrs, q: Array, k: Array, v: Array, *mask: Array) -> Array:
         weights = weights / weights.sum(axis=3, keepdims=True)
     if attrs["nan_to_zero"]:
         weights = np.where(np.isnan(weights), 0.0, weights)
-    return (weights @ exact(v)).astype(q.dtype)
+    mixed: Array = weights @ exact(v)
+    return mixed.astype(q.dtype)
 
 
 def _compute(b: Any, node: Node, q: Any, k: Any, v: Any, *mask: Any) -> Any:
-    """Scores, their greatest, exponentials, the sum of those, and the weighted sum of the values, divided once at its end."""
+    """Scores, their greatest, exponentials, their sum, and the weighted sum of the values, divided once at its end."""
     wide = accumulator(q.dtype)
     rows, length = tuple(q.shape[:3]), k.shape[2]
 
@@ -104,7 +105,14 @@ def _samples() -> Sequence[Sample]:
 
 ROWS: tuple[Op, ...] = (
     Op(
-        "attention", Kind.CONTRACTION, _infer, _ref, _compute, (3, 4), {"scale": REQUIRED, "nan_to_zero": False}, _samples,
+        "attention",
+        Kind.CONTRACTION,
+        _infer,
+        _ref,
+        _compute,
+        (3, 4),
+        {"scale": REQUIRED, "nan_to_zero": False},
+        _samples,
         doc="softmax(q @ k^T * scale + mask) @ v for q [B, H, S, D], k [B, H, T, D], v [B, H, T, E] and a mask that "
         "broadcasts to [B, H, S, T]. With `nan_to_zero`, a row whose scores are all -inf, or hold a NaN, gives zeros.",
     ),

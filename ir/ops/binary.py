@@ -11,7 +11,7 @@ from tilewright.ir.op import Array, Attrs, Kind, Op, Sample
 from tilewright.ir.ops.checks import require_dtype, require_same_dtype
 from tilewright.ir.ops.elementwise import broadcast_shapes, elementwise_compute, elementwise_infer, elementwise_ref
 from tilewright.ir.ops.precision import accumulator
-from tilewright.ir.types import DTYPES, FLOATS, INTEGERS, NUMERIC, TensorType, numpy_dtype, tensor
+from tilewright.ir.types import DTYPES, FLOATS, INTEGERS, NUMERIC, TensorType, dtype_name, numpy_dtype, tensor
 
 if TYPE_CHECKING:
     from tilewright.ir.graph import Node
@@ -61,7 +61,7 @@ def _signed_pairs(*dtypes: str) -> list[Sample]:
 
 
 def _is_float(x: Array) -> bool:
-    return x.dtype.kind == "f"
+    return dtype_name(x.dtype) in FLOATS
 
 
 def _ref_div(x: Array, y: Array) -> Any:

@@ -17,7 +17,7 @@ def require(condition: bool, message: str, hint: str | None = None) -> None:
 
 
 def require_dtype(type: TensorType, allowed: Sequence[str], what: str) -> None:
-    require(type.dtype in allowed, f"{what} is {type.dtype}, which is not one of {', '.join(allowed)}")
+    require(type.dtype in allowed, f"{what} must be one of {', '.join(allowed)}, not {type.dtype}")
 
 
 def require_same_dtype(types: Sequence[TensorType]) -> None:
@@ -26,7 +26,7 @@ def require_same_dtype(types: Sequence[TensorType]) -> None:
 
 
 def require_rank(type: TensorType, rank: int, what: str) -> None:
-    require(type.rank == rank, f"{what} has {type.rank} axes, not {rank}")
+    require(type.rank == rank, f"{what} must have {rank} axes, not {type.rank}")
 
 
 def require_axis(axis: int, rank: int) -> None:

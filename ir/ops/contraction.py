@@ -41,7 +41,7 @@ def _infer_matmul(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType
 
 
 def _ref_matmul(attrs: Attrs, a: Array, b: Array) -> Array:
-    return np.asarray(np.matmul(exact(a), exact(b))).astype(a.dtype)
+    return np.asarray(exact(a) @ exact(b)).astype(a.dtype)
 
 
 def _compute_matmul(b: Any, node: Node, x: Any, y: Any) -> Any:
@@ -49,13 +49,13 @@ def _compute_matmul(b: Any, node: Node, x: Any, y: Any) -> Any:
     x_rank, y_rank = len(x.shape), len(y.shape)
     lead, wide = max(x_rank, y_rank, 2) - 2, accumulator(x.dtype)
     read_x = broadcast_reader(x, lead + 2)
-    read_y = broadcast_reader(y, lead + 2) if y_rank > 1 else lambda *index: y(index[-2])
+    read_y = broadcast_reader(y, lead + 2)
 
     def term(index: Sequence[Any], summed: Sequence[Any]) -> Any:
         batch, (k,) = index[:lead], summed
         row = index[lead] if x_rank > 1 else 0
-        column = index[-1] if y_rank > 1 else 0
-        return b.cast(read_x(*batch, row, k), wide) * b.cast(read_y(*batch, k, column), wide)
+        right = read_y(*batch, k, index[-1]) if y_rank > 1 else y(k)
+        return b.cast(read_x(*batch, row, k), wide) * b.cast(right, wide)
 
     total = b.reduce("sum", b.shape(node.results[0]), (x.shape[-1],), wide, term)
     return narrowed(b, total, x.dtype)
@@ -76,7 +76,7 @@ def _infer_conv(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, 
     x, w, *bias = types
     groups = attrs["groups"]
     _check_conv(types, groups)
-    require_equal(x.shape[1], dims.product((w.shape[1], groups)), "the channels of the input and of the kernel times groups")
+    require_equal(x.shape[1], dims.product((w.shape[1], groups)), "the input channels and the kernel's times groups")
     require(not _indivisible(w.shape[0], groups), f"{w.shape[0]} result channels cannot be split into {groups} groups")
     _check_bias(bias, w.shape[0])
     sizes = [axis.count(size) for axis, size in zip(windows(attrs, w.shape[2:]), x.shape[2:], strict=True)]
@@ -110,8 +110,9 @@ def _ref_conv(attrs: Attrs, x: Array, w: Array, *bias: Array) -> Array:
     kernel = exact(w).reshape(groups, w.shape[0] // groups, *w.shape[1:])
     total = np.zeros((x.shape[0], groups, kernel.shape[1], int(np.prod(counts))), source.dtype)
     for tap in taps(w.shape[2:]):
+        at: Any = (..., *tap)
         seen = tap_view(source, axes, counts, tap).reshape(x.shape[0], groups, w.shape[1], -1)
-        total += kernel[(..., *tap)] @ seen
+        total += kernel[at] @ seen
     return _finish(total.reshape(x.shape[0], w.shape[0], *counts), bias, x.dtype)
 
 
@@ -170,8 +171,9 @@ def _ref_conv_transpose(attrs: Attrs, x: Array, w: Array, *bias: Array) -> Array
     kernel = np.swapaxes(exact(w).reshape(groups, channels // groups, *w.shape[1:]), 1, 2)
     total = np.zeros((batch, groups * w.shape[1], *whole), source.dtype)
     for tap in taps(w.shape[2:]):
+        at: Any = (..., *tap)
         target = tap_view(total, axes, sizes, tap)
-        target += (kernel[(..., *tap)] @ source).reshape(target.shape)
+        target += (kernel[at] @ source).reshape(target.shape)
     crop = [slice(a.before, n - a.after) for a, n in zip(axes, whole, strict=True)]
     return _finish(total[(slice(None), slice(None), *crop)], bias, x.dtype)
 
@@ -228,9 +230,10 @@ def _samples_conv_transpose() -> Sequence[Sample]:
         return Sample(types, attrs)
 
     f32 = functools.partial(tensor, "float32")
-    same = {"dilations": (1, 1), "extra": (0, 0)}
+    same: dict[str, Any] = {"dilations": (1, 1), "extra": (0, 0)}
+    tight: dict[str, Any] = {"dilations": (1, 2), "extra": (1, 0)}
     return [
-        sample(f32(2, 3, 4, 3), f32(3, 2, 3, 2), f32(2), strides=(2, 3), pads=(1, 0, 0, 1), dilations=(1, 2), extra=(1, 0)),
+        sample(f32(2, 3, 4, 3), f32(3, 2, 3, 2), f32(2), strides=(2, 3), pads=(1, 0, 0, 1), **tight),
         sample(f32("n", 2, "h", "w"), f32(2, 3, 2, 2), f32(3), strides=(2, 2), pads=(0,) * 4, **same),
         sample(f32(1, 4, 3, 3), f32(4, 3, 3, 3), strides=(1, 1), pads=(1,) * 4, groups=2, **same),
         sample(f32(1, 2, 5), f32(2, 1, 4), strides=(2,), pads=(1, 1), dilations=(1,), extra=(0,)),
@@ -241,17 +244,36 @@ _WINDOW = {"strides": REQUIRED, "pads": REQUIRED, "dilations": REQUIRED}
 
 ROWS: tuple[Op, ...] = (
     Op(
-        "matmul", Kind.CONTRACTION, _infer_matmul, _ref_matmul, _compute_matmul, (2, 2), samples=_samples_matmul,
+        "matmul",
+        Kind.CONTRACTION,
+        _infer_matmul,
+        _ref_matmul,
+        _compute_matmul,
+        (2, 2),
+        samples=_samples_matmul,
         doc="The matrix product as numpy.matmul defines it: vectors, batches and broadcasting. Integers wrap around.",
     ),
     Op(
-        "conv", Kind.CONTRACTION, _infer_conv, _ref_conv, _compute_conv, (2, 3), {**_WINDOW, "groups": 1}, _samples_conv,
-        doc="Convolution (cross-correlation) of x [N, C, ...] with w [O, C/groups, ...], and a bias [O]; `pads` are all "
-        "begins, then all ends.",
+        "conv",
+        Kind.CONTRACTION,
+        _infer_conv,
+        _ref_conv,
+        _compute_conv,
+        (2, 3),
+        {**_WINDOW, "groups": 1},
+        _samples_conv,
+        doc="Convolution (cross-correlation) of x [N, C, ...] with w [O, C/groups, ...], and a bias [O]; `pads` are "
+        "all begins, then all ends.",
     ),
     Op(
-        "conv_transpose", Kind.CONTRACTION, _infer_conv_transpose, _ref_conv_transpose, _compute_conv_transpose, (2, 3),
-        {**_WINDOW, "groups": 1, "output_padding": REQUIRED}, _samples_conv_transpose,
+        "conv_transpose",
+        Kind.CONTRACTION,
+        _infer_conv_transpose,
+        _ref_conv_transpose,
+        _compute_conv_transpose,
+        (2, 3),
+        {**_WINDOW, "groups": 1, "output_padding": REQUIRED},
+        _samples_conv_transpose,
         doc="Transposed convolution of x [N, C, ...] with w [C, O/groups, ...], and a bias [O]. "
         "A result has (size - 1) * stride + (kernel - 1) * dilation + 1 + output_padding - pads places.",
     ),

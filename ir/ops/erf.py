@@ -74,7 +74,7 @@ def erf(x: Array) -> Array:
     tail = 1.0 - np.exp(-size * size) * np.where(size <= 4.0, _middle(size), _large(np.maximum(size, 4.0)))
     square = size * size
     small = size * _horner(_SMALL_P, square) / _horner(_SMALL_Q, square)
-    return np.copysign(np.where(size <= 0.46875, small, tail), x)
+    return np.asarray(np.copysign(np.where(size <= 0.46875, small, tail), x))
 
 
 def _middle(x: Array) -> Array:

@@ -1,7 +1,7 @@
 """Operators that read places given by indices, which may count from the end by being negative.
 
-The reference raises IndexError for an index outside its axis; a kernel reads the nearest place inside instead, so that no
-input makes it touch foreign memory.
+The reference raises IndexError for an index outside its axis; a kernel reads the nearest place inside instead, so that
+no input makes it touch foreign memory.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _infer_gather_elements(types: Sequence[TensorType], attrs: Attrs) -> tuple[T
 
 
 def _ref_gather_elements(attrs: Attrs, data: Array, indices: Array) -> Array:
-    places = list(np.indices(indices.shape, sparse=True))
+    places: list[Array] = list(np.indices(indices.shape, sparse=True))
     places[attrs["axis"]] = indices
     return data[tuple(places)]
 
@@ -111,7 +111,8 @@ def _infer_gather_nd(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorT
 def _ref_gather_nd(attrs: Attrs, data: Array, indices: Array) -> Array:
     batch = attrs["batch_dims"]
     shared = np.indices(indices.shape[:-1], sparse=True)[:batch]
-    return data[(*shared, *np.moveaxis(indices, -1, 0))]
+    found: Array = data[(*shared, *np.moveaxis(indices, -1, 0))]
+    return found
 
 
 def _compute_gather_nd(b: Any, node: Node, data: Any, indices: Any) -> Any:
@@ -134,16 +135,35 @@ def _samples_gather_nd() -> Sequence[Sample]:
 
 ROWS: tuple[Op, ...] = (
     Op(
-        "gather", Kind.INJECTIVE, _infer_gather, _ref_gather, _compute_gather, (2, 2), {"axis": REQUIRED}, _samples_gather,
+        "gather",
+        Kind.INJECTIVE,
+        _infer_gather,
+        _ref_gather,
+        _compute_gather,
+        (2, 2),
+        {"axis": REQUIRED},
+        _samples_gather,
         doc="The parts of data that indices name along `axis`; the axes of indices take the place of that axis.",
     ),
     Op(
-        "gather_elements", Kind.INJECTIVE, _infer_gather_elements, _ref_gather_elements, _compute_gather_elements, (2, 2),
-        {"axis": REQUIRED}, _samples_gather_elements,
+        "gather_elements",
+        Kind.INJECTIVE,
+        _infer_gather_elements,
+        _ref_gather_elements,
+        _compute_gather_elements,
+        (2, 2),
+        {"axis": REQUIRED},
+        _samples_gather_elements,
         doc="Each element of data at its own place, except along `axis`, where indices name it.",
     ),
     Op(
-        "gather_nd", Kind.INJECTIVE, _infer_gather_nd, _ref_gather_nd, _compute_gather_nd, (2, 2), {"batch_dims": 0},
+        "gather_nd",
+        Kind.INJECTIVE,
+        _infer_gather_nd,
+        _ref_gather_nd,
+        _compute_gather_nd,
+        (2, 2),
+        {"batch_dims": 0},
         _samples_gather_nd,
         doc="Each row of the last axis of indices names a part of data by its first axes, after `batch_dims` axes that "
         "data and indices share.",

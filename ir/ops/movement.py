@@ -22,6 +22,7 @@ from tilewright.ir.ops.checks import (
 from tilewright.ir.ops.elementwise import broadcast_reader
 from tilewright.ir.ops.padding import PAD
 from tilewright.ir.ops.reshape import RESHAPE
+from tilewright.ir.ops.windows import guarded
 from tilewright.ir.types import TensorType, tensor
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def _check_range(axis: int, length: Dim, start: Dim, size: Dim, step: int) -> No
     for place in (start, last):
         room = dims.sub(length, place)
         inside = not (isinstance(place, int) and place < 0) and not (isinstance(room, int) and room <= 0)
-        require(inside, f"axis {axis} of size {length} has no place {place}", "Starts are counted from 0 and never negative.")
+        require(inside, f"axis {axis} of size {length} has no place {place}")
 
 
 def _ref_slice(attrs: Attrs, x: Array) -> Array:
@@ -105,7 +106,8 @@ def _ref_slice(attrs: Attrs, x: Array) -> Array:
 def _compute_slice(b: Any, node: Node, x: Any) -> Any:
     steps, starts = node.attrs["steps"], [b.dim(start) for start in node.attrs["starts"]]
     return b.stage(
-        b.shape(node.results[0]), x.dtype,
+        b.shape(node.results[0]),
+        x.dtype,
         lambda *index: x(*(start + i * step for start, i, step in zip(starts, index, steps, strict=True))),
     )
 
@@ -137,17 +139,18 @@ def _ref_concat(attrs: Attrs, *arrays: Array) -> Array:
 
 
 def _compute_concat(b: Any, node: Node, *tensors: Any) -> Any:
-    axis, ends = node.attrs["axis"], []
-    for tensor in tensors:
-        ends.append((ends[-1] if ends else 0) + tensor.shape[axis])
-    starts = [0, *ends[:-1]]
+    axis = node.attrs["axis"]
+    starts, end = [], 0
+    for part in tensors:
+        starts.append(end)
+        end = end + part.shape[axis]
 
     def element(*index: Any) -> Any:
         place, value = index[axis], b.const(0, tensors[0].dtype)
-        for tensor, start, end in reversed(list(zip(tensors, starts, ends, strict=True))):
+        for part, start in reversed(list(zip(tensors, starts, strict=True))):
             read = (*index[:axis], place - start, *index[axis + 1 :])
-            within = b.logical_and(place >= start, place < end)
-            value = b.guard(within, lambda tensor=tensor, read=read: tensor(*read), value)
+            within = [place >= start, place < start + part.shape[axis]]
+            value = guarded(b, within, part, read, value)
         return value
 
     return b.stage(b.shape(node.results[0]), tensors[0].dtype, element)
@@ -228,29 +231,70 @@ def _samples_tile() -> Sequence[Sample]:
 ROWS: tuple[Op, ...] = (
     RESHAPE,
     Op(
-        "transpose", Kind.INJECTIVE, _infer_transpose, _ref_transpose, _compute_transpose, (1, 1), {"perm": REQUIRED},
-        _samples_transpose, doc="Axis i of the result is axis perm[i] of x.",
+        "transpose",
+        Kind.INJECTIVE,
+        _infer_transpose,
+        _ref_transpose,
+        _compute_transpose,
+        (1, 1),
+        {"perm": REQUIRED},
+        _samples_transpose,
+        doc="Axis i of the result is axis perm[i] of x.",
     ),
     Op(
-        "expand", Kind.INJECTIVE, _infer_expand, _ref_expand, _compute_expand, (1, 1), {"shape": REQUIRED},
-        _samples_expand, doc="x broadcast to `shape`, which is the whole shape of the result.",
+        "expand",
+        Kind.INJECTIVE,
+        _infer_expand,
+        _ref_expand,
+        _compute_expand,
+        (1, 1),
+        {"shape": REQUIRED},
+        _samples_expand,
+        doc="x broadcast to `shape`, which is the whole shape of the result.",
     ),
     Op(
-        "slice", Kind.INJECTIVE, _infer_slice, _ref_slice, _compute_slice, (1, 1),
-        {"starts": REQUIRED, "sizes": REQUIRED, "steps": REQUIRED}, _samples_slice,
+        "slice",
+        Kind.INJECTIVE,
+        _infer_slice,
+        _ref_slice,
+        _compute_slice,
+        (1, 1),
+        {"starts": REQUIRED, "sizes": REQUIRED, "steps": REQUIRED},
+        _samples_slice,
         doc="Element i of each axis is element start + i * step of x. One entry per axis; starts are not negative.",
     ),
     Op(
-        "concat", Kind.INJECTIVE, _infer_concat, _ref_concat, _compute_concat, (1, None), {"axis": REQUIRED},
-        _samples_concat, doc="The inputs one after the other along `axis`.",
+        "concat",
+        Kind.INJECTIVE,
+        _infer_concat,
+        _ref_concat,
+        _compute_concat,
+        (1, None),
+        {"axis": REQUIRED},
+        _samples_concat,
+        doc="The inputs one after the other along `axis`.",
     ),
     Op(
-        "split", Kind.INJECTIVE, _infer_split, _ref_split, _compute_split, (1, 1), {"axis": REQUIRED, "sizes": REQUIRED},
-        _samples_split, doc="One result for each of `sizes`, cut one after the other from `axis`.",
+        "split",
+        Kind.INJECTIVE,
+        _infer_split,
+        _ref_split,
+        _compute_split,
+        (1, 1),
+        {"axis": REQUIRED, "sizes": REQUIRED},
+        _samples_split,
+        doc="One result for each of `sizes`, cut one after the other from `axis`.",
     ),
     PAD,
     Op(
-        "tile", Kind.INJECTIVE, _infer_tile, _ref_tile, _compute_tile, (1, 1), {"repeats": REQUIRED}, _samples_tile,
+        "tile",
+        Kind.INJECTIVE,
+        _infer_tile,
+        _ref_tile,
+        _compute_tile,
+        (1, 1),
+        {"repeats": REQUIRED},
+        _samples_tile,
         doc="x repeated `repeats` times along each axis.",
     ),
 )

@@ -200,7 +200,7 @@ ROWS: tuple[Op, ...] = (
         (2, 3),
         {"axis": REQUIRED, "epsilon": REQUIRED},
         _samples_layer_norm,
-        "(x - mean) / sqrt(variance + epsilon) * scale + bias, over the axes from `axis` on, of which the weights have the shape.",
+        "(x - mean) / sqrt(variance + epsilon) * scale + bias, over the axes from `axis` on: those of the weights.",
     ),
     Op(
         "rms_norm",
@@ -211,6 +211,6 @@ ROWS: tuple[Op, ...] = (
         (2, 2),
         {"axis": REQUIRED, "epsilon": REQUIRED},
         _samples_rms_norm,
-        "x / sqrt(mean of squares + epsilon) * scale, over the axes from `axis` on, of which the scale has the shape.",
+        "x / sqrt(mean of squares + epsilon) * scale, over the axes from `axis` on: those of the scale.",
     ),
 )

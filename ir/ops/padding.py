@@ -91,8 +91,14 @@ def _samples() -> Sequence[Sample]:
 
 
 PAD = Op(
-    "pad", Kind.INJECTIVE, _infer, _ref, _compute, (1, 1),
-    {"before": REQUIRED, "after": REQUIRED, "mode": "constant", "value": 0}, _samples,
-    doc="`before` and `after` more places on each axis, holding `value` (constant), or repeating the array: mirrored without "
-    "its edge (reflect), its edge (edge), or from its other end (wrap).",
+    "pad",
+    Kind.INJECTIVE,
+    _infer,
+    _ref,
+    _compute,
+    (1, 1),
+    {"before": REQUIRED, "after": REQUIRED, "mode": "constant", "value": 0},
+    _samples,
+    doc="`before` and `after` more places on each axis, holding `value` (constant), or repeating the array: "
+    "mirrored without its edge (reflect), its edge (edge), or from its other end (wrap).",
 )

@@ -62,7 +62,8 @@ def _ref_average(attrs: Attrs, x: Array) -> Array:
     for tap in taps(attrs["kernel"]):
         total += tap_view(source, axes, counts, tap)
     covered = [_covered(w, n, size, attrs) for w, n, size in zip(axes, counts, x.shape[2:], strict=True)]
-    return (total / functools.reduce(np.multiply.outer, covered)).astype(x.dtype)
+    number: Array = functools.reduce(np.multiply.outer, covered)
+    return np.asarray(total / number).astype(x.dtype)
 
 
 def _covered(window: Window, count: int, size: int, attrs: Attrs) -> Array:
@@ -70,7 +71,7 @@ def _covered(window: Window, count: int, size: int, attrs: Attrs) -> Array:
     first, end = (-window.before, size + window.after) if attrs["count_include_pad"] else (0, size)
     starts = np.arange(count) * window.stride - window.before
     positions = starts[:, None] + np.arange(window.kernel) * window.dilation
-    return np.sum((positions >= first) & (positions < end), axis=1)
+    return np.asarray(np.sum((positions >= first) & (positions < end), axis=1))
 
 
 def _compute_max(b: Any, node: Node, x: Any) -> Any:
@@ -144,13 +145,26 @@ _ATTRS = {"kernel": REQUIRED, "strides": REQUIRED, "pads": REQUIRED, "dilations"
 
 ROWS: tuple[Op, ...] = (
     Op(
-        "max_pool", Kind.REDUCTION, _infer_max, _ref_max, _compute_max, (1, 1), _ATTRS, _samples_max,
-        doc="The greatest element of each window of x [N, C, ...]; NaN wins. With `ceil_mode` the last window may reach "
-        "over the end.",
+        "max_pool",
+        Kind.REDUCTION,
+        _infer_max,
+        _ref_max,
+        _compute_max,
+        (1, 1),
+        _ATTRS,
+        _samples_max,
+        doc="The greatest element of each window of x [N, C, ...]; NaN wins. With `ceil_mode` the last window may "
+        "reach over the end.",
     ),
     Op(
-        "avg_pool", Kind.REDUCTION, _infer_average, _ref_average, _compute_average, (1, 1),
-        {**_ATTRS, "count_include_pad": False}, _samples_average,
+        "avg_pool",
+        Kind.REDUCTION,
+        _infer_average,
+        _ref_average,
+        _compute_average,
+        (1, 1),
+        {**_ATTRS, "count_include_pad": False},
+        _samples_average,
         doc="The mean of each window of x [N, C, ...], over the elements in x, or with `count_include_pad` over those "
         "in the padding as well.",
     ),

@@ -68,7 +68,7 @@ def _spread(parameter: Array, x: Array, attrs: Attrs) -> Array:
     if axis is None:
         return parameter
     if block:
-        return np.take(parameter, np.arange(x.shape[axis]) // block, axis=axis)
+        return np.asarray(np.take(parameter, np.arange(x.shape[axis]) // block, axis=axis))
     return parameter.reshape([-1 if place == axis else 1 for place in range(x.ndim)])
 
 
@@ -130,7 +130,7 @@ def _samples_quantize() -> list[Sample]:
     halves = np.array([[-300.0, -1.5, -0.5, 0.5], [1.5, 2.5, 127.0, 1e6]], dtype=np.float32)
     per_column = np.array([1.0, 0.5, 2.0, 4.0], dtype=np.float32)
     return [
-        Sample((halves, np.float32(1).reshape(()), np.array(3, dtype=np.int8))),
+        Sample((halves, np.array(1, dtype=np.float32), np.array(3, dtype=np.int8))),
         Sample((halves, per_column, np.array([0, 128, 5, 7], dtype=np.uint8)), {"axis": 1}),
         Sample((halves, per_column.reshape(2, 2), np.zeros((2, 2), dtype=np.int16)), {"axis": 1, "block": 2}),
     ]

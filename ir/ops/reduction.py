@@ -162,11 +162,11 @@ def _compute_arg(kind: str) -> Compute:
         axis, keepdims = node.attrs["axis"], node.attrs["keepdims"]
         rank = len(x.shape)
 
-        def element(index: Sequence[Any], place: Any) -> Any:
-            return x(*merged_index(rank, (axis,), keepdims, index, (place,)))
+        def element(index: Sequence[Any], place: Sequence[Any]) -> Any:
+            return x(*merged_index(rank, (axis,), keepdims, index, place))
 
         shape = reduced_shape(x.shape, (axis,), keepdims)
-        return b.argreduce(kind, shape, x.shape[axis], element, node.attrs["select_last"])
+        return b.argreduce(kind, shape, x.shape[axis], "int64", element, node.attrs["select_last"])
 
     return compute
 

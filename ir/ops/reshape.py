@@ -106,6 +106,14 @@ def _samples() -> Sequence[Sample]:
 
 
 RESHAPE = Op(
-    "reshape", Kind.INJECTIVE, _infer, _ref, _compute, (1, 1), {"shape": REQUIRED}, _samples,
-    doc="The same elements in row-major order under `shape`. Sizes that cannot be proved equal are checked when it runs.",
+    "reshape",
+    Kind.INJECTIVE,
+    _infer,
+    _ref,
+    _compute,
+    (1, 1),
+    {"shape": REQUIRED},
+    _samples,
+    doc="The same elements in row-major order under `shape`. Element counts that cannot be proved equal are "
+    "checked when it runs.",
 )

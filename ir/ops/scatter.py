@@ -57,18 +57,18 @@ def _infer_elements(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorTy
 
 
 def _ref_elements(attrs: Attrs, data: Array, indices: Array, updates: Array) -> Array:
-    places = list(np.indices(indices.shape, sparse=True))
+    places: list[Array] = list(np.indices(indices.shape, sparse=True))
     places[attrs["axis"]] = indices
     return _write(data, tuple(places), updates, attrs["reduction"])
 
 
 def _samples_elements() -> Sequence[Sample]:
     indices = np.array([[0, -1, 2], [1, 1, 0]])
-    updates, data = tensor("float32", 2, 3), tensor("float32", 3, 4)
+    updates, data, counts = tensor("float32", 2, 3), tensor("float32", 3, 4), tensor("int32", 3, "n")
     return [
         Sample((data, indices, updates), {"axis": 0}),
         Sample((data, np.array([[1, 1, -3]]), tensor("float32", 1, 3)), {"axis": 1, "reduction": "add"}),
-        Sample((tensor("int32", 3, "n"), np.array([[2], [-1]]), tensor("int32", 2, 1)), {"axis": 0, "reduction": "max"}),
+        Sample((counts, np.array([[2], [-1]]), tensor("int32", 2, 1)), {"axis": 0, "reduction": "max"}),
     ]
 
 
@@ -97,12 +97,25 @@ def _samples_nd() -> Sequence[Sample]:
 
 
 SCATTER_ELEMENTS = Op(
-    "scatter_elements", Kind.OPAQUE, _infer_elements, _ref_elements, None, (3, 3),
-    {"axis": REQUIRED, "reduction": "none"}, _samples_elements,
+    "scatter_elements",
+    Kind.OPAQUE,
+    _infer_elements,
+    _ref_elements,
+    None,
+    (3, 3),
+    {"axis": REQUIRED, "reduction": "none"},
+    _samples_elements,
     doc="data with each update written at its own place, except along `axis`, where indices name it.",
 )
 
 SCATTER_ND = Op(
-    "scatter_nd", Kind.OPAQUE, _infer_nd, _ref_nd, None, (3, 3), {"reduction": "none"}, _samples_nd,
+    "scatter_nd",
+    Kind.OPAQUE,
+    _infer_nd,
+    _ref_nd,
+    None,
+    (3, 3),
+    {"reduction": "none"},
+    _samples_nd,
     doc="data with updates written to the parts that the rows of the last axis of indices name by their first axes.",
 )

@@ -70,7 +70,7 @@ def _compute_sign(b: Any, x: Any, dtype: str) -> Any:
 
 
 def _ref_isinf(attrs: Attrs, x: Array) -> Array:
-    return (np.isposinf(x) & attrs["positive"]) | (np.isneginf(x) & attrs["negative"])
+    return np.asarray((np.isposinf(x) & attrs["positive"]) | (np.isneginf(x) & attrs["negative"]))
 
 
 def _compute_isinf(b: Any, node: Node, x: Any) -> Any:
@@ -95,8 +95,8 @@ def _infer_gelu(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, 
 def _ref_gelu(attrs: Attrs, x: Array) -> Array:
     wide = x.astype(np.float64)
     if attrs["approximate"] == "none":
-        return 0.5 * wide * (1 + erf(wide * ROOT_HALF))
-    return 0.5 * wide * (1 + np.tanh(ROOT_TWO_OVER_PI * (wide + CUBIC * wide**3)))
+        return np.asarray(0.5 * wide * (1 + erf(wide * ROOT_HALF)))
+    return np.asarray(0.5 * wide * (1 + np.tanh(ROOT_TWO_OVER_PI * (wide + CUBIC * wide**3))))
 
 
 def _compute_gelu(b: Any, node: Node, x: Any) -> Any:

@@ -12,13 +12,14 @@ import numpy as np
 
 from tilewright.ir import dims
 from tilewright.ir.dims import Dim
+from tilewright.ir.errors import TypeInferenceError
 from tilewright.ir.op import Array, Attrs
 from tilewright.ir.ops.checks import require, require_lengths
 
 
 @dataclass(frozen=True)
 class Window:
-    """A kernel of `kernel` taps, `dilation` apart, moved in steps of `stride` along an axis padded by `before` and `after`."""
+    """A kernel of `kernel` taps, `dilation` apart, moved in steps of `stride` along a padded axis."""
 
     kernel: int
     stride: int
@@ -37,7 +38,7 @@ class Window:
         return _at_least_one(dims.add(dims.floordiv(room, self.stride), 1), size, self)
 
     def count_ceil(self, size: Dim) -> Dim:
-        """As `count`, but the last window may reach over the end, if it starts inside the axis or the padding before it."""
+        """As `count`, but the last window may reach over the end, if it starts before that."""
         over = dims.minimum(dims.add(self.after, self.stride - self.extent), 0)
         return _at_least_one(dims.ceildiv(dims.add(size, self.before, over), self.stride), size, self)
 
@@ -52,12 +53,12 @@ class Window:
 
 
 def _at_least_one(count: Dim, size: Dim, window: Window) -> Dim:
-    require(
-        not isinstance(count, int) or count >= 1,
+    if not isinstance(count, int) or count >= 1:
+        return count
+    raise TypeInferenceError(
         f"a kernel of {window.kernel} taps (dilation {window.dilation}, padding {window.before} and {window.after}) "
-        f"has no place on an axis of size {size}",
+        f"has no place on an axis of size {size}"
     )
-    return count
 
 
 def windows(attrs: Attrs, kernel: Sequence[Dim]) -> tuple[Window, ...]:
@@ -65,7 +66,7 @@ def windows(attrs: Attrs, kernel: Sequence[Dim]) -> tuple[Window, ...]:
     rank = len(kernel)
     strides, pads, dilations = attrs["strides"], attrs["pads"], attrs["dilations"]
     require_lengths(rank, strides=strides, dilations=dilations)
-    require(len(pads) == 2 * rank, f"pads has {len(pads)} entries for {rank} spatial axes; it needs a begin and an end each")
+    require(len(pads) == 2 * rank, f"pads has {len(pads)} entries; {rank} spatial axes need a begin and an end each")
     require(all(isinstance(k, int) and k >= 1 for k in kernel), f"the kernel {kernel} must have fixed, positive sizes")
     require(all(s >= 1 for s in strides), f"strides {strides} must be positive")
     require(all(d >= 1 for d in dilations), f"dilations {dilations} must be positive")
@@ -99,8 +100,15 @@ def tap_view(x: Array, axes: Sequence[Window], counts: Sequence[int], tap: Seque
 
 
 def read_window(
-    b: Any, x: Any, head: Sequence[Any], places: Sequence[Any], axes: Sequence[Window], tap: Sequence[Any], other: Any,
-    *, ceil: bool = False,
+    b: Any,
+    x: Any,
+    head: Sequence[Any],
+    places: Sequence[Any],
+    axes: Sequence[Window],
+    tap: Sequence[Any],
+    other: Any,
+    *,
+    ceil: bool = False,
 ) -> Any:
     """The element of `x` that the windows at `places` see at `tap`, or `other` where that lies in the padding."""
     positions, inside = [], []

@@ -1,10 +1,11 @@
-"""Damaged, unsafe and unsupported models: each gives one clear error, and never takes the process or its memory along."""
+"""Damaged, unsafe and unsupported models: each gives one clear error, without a crash, a hang or much memory."""
 
 from __future__ import annotations
 
 import os
 import random
 from collections.abc import Callable
+from mmap import mmap
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from onnx import AttributeProto, ModelProto, StringStringEntryProto, TensorProto
 from tests.frontend.onnx_text import model
 from tilewright.frontend import read
 from tilewright.ir.errors import CompilerError, ImportModelError, UnsupportedError
+from tilewright.ir.types import tensor
 
 SMALL = (
     "(float[n, 4] x) => (float[] y) <float[4, 3] w = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}, int64[2] t = {-1, 3}> "
@@ -65,19 +67,18 @@ BROKEN = {
     "the axis 5": "(float[n, 3] x) => (float[] y) { y = Softmax <axis = 5> (x) }",
     "permutation": "(float[n, 3] x) => (float[] y) { y = Transpose <perm = [0, 0]> (x) }",
     "impossible shape": "(float[n, 3] x) => (float[] y) <int64[2] t = {-3, 1}> { y = Reshape(x, t) }",
-    "more than 16 GiB": "(float[n] x) => (float[] y) <int64[1] t = {1099511627776}> { z = ConstantOfShape(t)  y = Add(x, z) }",
-    "take more than": "(float[n, 1] x) => (float[] y) <int64[2] t = {1, 1099511627776}> { y = Expand(x, t) }",
-    "would take": "(float[n, 1] x) => (float[] y) <int64[2] t = {1, 1099511627776}> { y = Tile(x, t) }",
+    "float32[1099511627776]": "(float[n] x) => (float[] y) <int64[1] t = {HUGE}> { y = ConstantOfShape(t) }",
+    "float32[n, 1099511627776]": "(float[n, 1] x) => (float[] y) <int64[2] t = {1, HUGE}> { y = Expand(x, t) }",
+    "too many to compute. Node: tile": "(float[n, 1] x) => (float[] y) <int64[2] t = {1, HUGE}> { y = Tile(x, t) }",
     "step of zero": "(float[n] x) => (int64[] y) <int64 a = {0}, int64 b = {5}> { y = Range(a, b, a) }",
-    "num_outputs": "(float[n, 4] x) => (float[] y) { y = Split <num_outputs = 1099511627776> (x) }",
+    "1 outputs for": "(float[n, 4] x) => (float[] y) { y = Split <num_outputs = HUGE> (x) }",
     "kernel_shape": "(float[n, 1, 8] x) => (float[] y) { y = MaxPool <kernel_shape = [-1]> (x) }",
 }
-BROKEN["outputs for 1099511627776 parts"] = BROKEN.pop("num_outputs")
 
 
 @pytest.mark.parametrize(("expected", "text"), BROKEN.items(), ids=BROKEN)
 def test_broken_graphs(expected: str, text: str) -> None:
-    assert expected in message(model(text, 13))
+    assert expected in message(model(text.replace("HUGE", str(2**40)), 13), CompilerError)
 
 
 def test_shape_that_claims_more_than_the_data() -> None:
@@ -94,7 +95,7 @@ def test_negative_and_huge_sizes() -> None:
     assert "negative" in message(proto)
     proto = small()
     proto.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 2**40
-    assert "GiB" in message(proto)
+    assert "memory" in message(proto)
 
 
 def test_undefined_element_type() -> None:
@@ -129,13 +130,14 @@ def test_all_that_is_unsupported_comes_in_one_error() -> None:
 
 def test_sizes_that_depend_on_data() -> None:
     text = "(float[n, 4] x, int64[2] t) => (float[] y) { y = Reshape(x, t) }"
-    assert "depends on the data" in message(model(text, 13), UnsupportedError)
+    assert "a shape computed from data" in message(model(text, 13), UnsupportedError)
 
 
 def test_deep_graphs_are_read_without_recursion() -> None:
-    steps = " ".join(f"a{i + 1} = Add(a{i}, a{i})" for i in range(3000))
-    text = f"(float[n, 4] x) => (float[] y) <int64[1] a0 = {{0}}> {{ {steps}  y = Reshape(x, t) t = Concat <axis = 0> (a3000, a0) }}"
-    assert "copies" not in str(read(model(text.replace("(a3000, a0)", "(a3000, a0)"), 13)).graph.outputs)
+    steps = " ".join(f"a{i + 1} = Neg(a{i})" for i in range(3000))
+    text = f"(float[n, 4] x) => (float[] y) <int64[1] a0 = {{-1}}> {{ {steps}  y = Reshape(x, a3000) }}"
+    (y,) = read(model(text, 13)).graph.outputs
+    assert y.type == tensor("float32", "4*n")
 
 
 def test_numbers_that_grow_without_end() -> None:
@@ -164,7 +166,9 @@ def external(tmp_path: Path, location: str, offset: int = 0, length: int = 48) -
 def test_external_data_is_mapped(tmp_path: Path) -> None:
     graph = read(external(tmp_path, "weights.bin", offset=8)).graph
     weights = next(c for c in graph.constants if c.name == "w")
-    assert isinstance(weights.data, np.memmap)
+    assert weights.data is not None
+    assert weights.data.base is not None
+    assert isinstance(weights.data.base, (np.memmap, mmap))
     np.testing.assert_array_equal(weights.data, np.arange(2, 14, dtype=np.float32).reshape(4, 3))
 
 

@@ -81,10 +81,10 @@ def test_small_constants_are_kept(dtype: str) -> None:
         items = [0.1, -0.0, math.inf, -math.inf, math.nan, 1e-6, 65504.0]
     data = np.array(items, dtype=numpy_dtype(dtype))
     graph = Graph((), (constant(data, name="c"), constant(data[0], dtype=dtype, name="d")))
-    vector, scalar = parse(show(graph)).outputs
-    np.testing.assert_array_equal(vector.data, data)
-    np.testing.assert_array_equal(scalar.data, data[0])
-    assert vector.dtype == scalar.dtype == dtype
+    vector, scalar = run(parse(show(graph)), ())
+    assert [repr(item) for item in vector] == [repr(item) for item in data]
+    assert repr(scalar[()]) == repr(data[0])
+    assert vector.dtype == scalar.dtype == data.dtype
 
 
 def test_large_constants_come_from_a_table() -> None:
@@ -144,9 +144,9 @@ def test_a_thousand_nodes_take_less_than_a_fifth_of_a_second_each_way() -> None:
     for _ in range(500):
         value = apply("softmax", apply("add", value, x), axis=1)
     graph = Graph((x,), (value,))
-    start = time.perf_counter()
+    start = time.process_time()
     text = show(graph)
-    shown = time.perf_counter()
+    shown = time.process_time()
     parse(text)
     assert shown - start < 0.2
-    assert time.perf_counter() - shown < 0.2
+    assert time.process_time() - shown < 0.2

@@ -1,0 +1,186 @@
+"""Scaled dot-product attention in one kernel: the scores of a few query rows at a time, never the whole matrix.
+
+A task copies the keys of one head, transposed, and its values to panels of whole vectors. Then, for each block of query rows:
+scores = Q K^T by a register tile, softmax in place, output = scores V by the same tile, divided by the sums at the end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tilewright.backends.kernels import vmath
+from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, ceildiv, const, index, minimum
+from tilewright.backends.kernels.tile import Tile, Vectors, fold_lanes, multiply
+from tvm import tirx
+
+Load = Callable[[Expr, Expr, Expr, Expr], Expr]
+Store = Callable[[Expr, Expr, Expr, Expr, Expr], None]
+
+_ROWS_PER_TASK = 128  # query rows that share one copy of the keys and values
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Sizes and operands. `query(b, h, i, d)`, `key(b, h, j, d)`, `value(b, h, j, e)` give float32.
+
+    `mask(b, h, i, j)` is added to the scaled scores. A row without any finite score gives NaN, or 0 with `nan_to_zero`.
+    """
+
+    batch: Index
+    heads: Index
+    queries: Index
+    keys: Index
+    depth: int
+    width: int
+    scale: float
+    query: Load
+    key: Load
+    value: Load
+    mask: Load | None = None
+    nan_to_zero: bool = False
+
+
+def attention_tile(machine: Vectors) -> Tile:
+    """Two vectors wide, so that heads of 32 and 64 fill it on AVX-512; its rows divide the usual lengths."""
+    return Tile(8 if machine.registers >= 32 else 4, 2 * machine.lanes, machine.lanes)
+
+
+def attention(k: Loops, machine: Vectors, sizes: Attention, store: Store) -> None:
+    """store(b, h, i, e, softmax(scale * Q K^T + mask) V) for i < queries and e < width."""
+    tile = attention_tile(machine)
+    chunks = ceildiv(sizes.queries, _ROWS_PER_TASK)
+    with k.parallel(sizes.batch * sizes.heads * chunks) as task:
+        b = k.let("b", index(task // (chunks * sizes.heads)))
+        h = k.let("h", index(task // chunks % sizes.heads))
+        start = k.let("start", index(task % chunks * _ROWS_PER_TASK))
+        _Head(k, tile, sizes, b, h, store).rows(start, minimum(sizes.queries - start, _ROWS_PER_TASK))
+
+
+class _Head:
+    """The rows of one task: panels of keys [blocks, depth, columns] and values [blocks, keys, columns], and row blocks."""
+
+    def __init__(self, k: Loops, tile: Tile, sizes: Attention, b: Expr, h: Expr, store: Store) -> None:
+        self.k, self.tile, self.sizes, self.b, self.h, self.store = k, tile, sizes, b, h, store
+        self.key_blocks = ceildiv(sizes.keys, tile.columns)
+        self.value_blocks = ceildiv(sizes.width, tile.columns)
+        self.padded_keys = self.key_blocks * tile.columns
+        self.keys = k.scratch("keys", (self.key_blocks, sizes.depth, tile.columns))
+        self.values = k.scratch("values", (self.value_blocks, sizes.keys, tile.columns))
+        self.queries = k.scratch("queries", (tile.rows, sizes.depth))
+        self.scores = k.scratch("scores", (tile.rows, self.padded_keys))
+        self.factors = k.local("factors", (tile.rows,))
+        self.output = k.scratch("output", (tile.rows, tile.columns))
+
+    def rows(self, start: Expr, count: Index) -> None:
+        """All the work of the task: query rows start .. start + count."""
+        k, tile = self.k, self.tile
+        self._pack_keys()
+        self._pack_values()
+        with k.serial(ceildiv(count, tile.rows), name="block") as block:
+            first = k.let("first", start + block * tile.rows)
+            height = k.let("height", index(minimum(self.sizes.queries - first, tile.rows)))
+            self._pack_queries(first, height)
+            self._multiply_keys()
+            with k.serial(height, name="r") as r:
+                self._softmax(first, r)
+            self._multiply_values(first, height)
+
+    def _pack_keys(self) -> None:
+        """Transposed, zero beyond the last key."""
+        k, sizes, columns = self.k, self.sizes, self.tile.columns
+        with k.serial(self.key_blocks, name="block") as block:
+            count = k.let("count", index(minimum(sizes.keys - block * columns, columns)))
+            with k.serial(count, name="j") as j, k.serial(sizes.depth, name="d") as d:
+                k.store(self.keys, (block, d, j), sizes.key(self.b, self.h, block * columns + j, d))
+            with k.serial(sizes.depth, name="d") as d, k.serial(columns - count, start=count, name="j") as j:
+                k.store(self.keys, (block, d, j), 0.0)
+
+    def _pack_values(self) -> None:
+        """Zero beyond the last column."""
+        k, sizes, columns = self.k, self.sizes, self.tile.columns
+        with k.serial(sizes.keys, name="j") as j:
+            for block in range(int(self.value_blocks)):
+                first = block * columns
+                count = min(columns, sizes.width - first)
+
+                def copy(e: Expr, block: int = block, first: int = first) -> None:
+                    k.store(self.values, (block, j, e), sizes.value(self.b, self.h, j, e + first))
+
+                k.lanes(count, self.tile.lanes, copy)
+                with k.serial(columns - count, start=count, name="e") as e:
+                    k.store(self.values, (block, j, e), 0.0)
+
+    def _pack_queries(self, first: Expr, height: Expr) -> None:
+        """Scaled; rows beyond the last are zero."""
+        k, sizes = self.k, self.sizes
+        scale = const(sizes.scale, "float32")
+        with k.serial(height, name="r") as r:
+            k.lanes(sizes.depth, self.tile.lanes, lambda d: k.store(
+                self.queries, (r, d), sizes.query(self.b, self.h, first + r, d) * scale))  # fmt: skip
+        with k.serial(self.tile.rows - height, start=height, name="r") as r, k.serial(sizes.depth, name="d") as d:
+            k.store(self.queries, (r, d), 0.0)
+
+    def _multiply_keys(self) -> None:
+        k, tile = self.k, self.tile
+        with k.serial(self.key_blocks, name="block") as block:
+            multiply(
+                k, tile, tile.rows, self.sizes.depth,
+                lambda r, d: self.queries[r, d],
+                lambda d, c: self.keys[block, d, c],
+                lambda r, c, total: k.store(self.scores, (r, block * tile.columns + c), total),
+            )  # fmt: skip
+
+    def _softmax(self, first: Expr, r: Expr) -> None:
+        """scores[r] = e**(score - largest); factors[r] = 1 / their sum. Keys beyond the last become 0."""
+        k, sizes, lanes = self.k, self.sizes, self.tile.lanes
+        mask = sizes.mask
+        if mask is not None:
+            k.lanes(sizes.keys, lanes, lambda j: k.store(
+                self.scores, (r, j), self.scores[r, j] + mask(self.b, self.h, first + r, j)))  # fmt: skip
+        with k.serial(self.padded_keys - sizes.keys, start=sizes.keys, name="j") as j:
+            k.store(self.scores, (r, j), -math.inf)
+        largest = self._fold_row(r, -math.inf, tirx.max, lambda j: self.scores[r, j])
+
+        def weight(j: Expr) -> Expr:
+            k.store(self.scores, (r, j), vmath.exp_or_zero(self.scores[r, j] - largest))
+            return self.scores[r, j]
+
+        total = self._fold_row(r, 0.0, tirx.Add, weight)
+        k.store(self.factors, (r,), const(1.0, "float32") / total)
+
+    def _fold_row(self, r: Expr, initial: float, fold: Callable[[Expr, Expr], Expr], term: Callable[[Expr], Expr]) -> Expr:
+        """The fold of one row, lane by lane and then over the lanes."""
+        k, lanes = self.k, self.tile.lanes
+        partial = k.local("partial", (lanes,))
+        with k.vectorized(lanes) as lane:
+            k.store(partial, (lane,), initial)
+        with k.serial(self.padded_keys // lanes, name="j") as j, k.vectorized(lanes) as lane:
+            value = term(j * lanes + lane)
+            k.store(partial, (lane,), fold(partial[lane], value))
+        return k.let("folded", fold_lanes(partial[tirx.Ramp(index(0), index(1), lanes)], lanes, fold))
+
+    def _multiply_values(self, first: Expr, height: Expr) -> None:
+        k, tile, sizes = self.k, self.tile, self.sizes
+        for block in range(int(self.value_blocks)):
+            multiply(
+                k, tile, tile.rows, sizes.keys,
+                lambda r, j: self.scores[r, j],
+                lambda j, c, block=block: self.values[block, j, c],  # type: ignore[misc]
+                lambda r, c, total: k.store(self.output, (r, c), total),
+            )  # fmt: skip
+            self._store_block(first, height, block * tile.columns)
+
+    def _store_block(self, first: Expr, height: Expr, column: int) -> None:
+        k, tile = self.k, self.tile
+        with k.serial(height, name="r") as r:
+            factor = k.let("factor", self.factors[r])
+
+            def finish(e: Expr) -> None:
+                result = self.output[r, e] * factor
+                if self.sizes.nan_to_zero:
+                    result = tirx.Select(tirx.isnan(factor), const(0.0, "float32"), result)
+                self.store(self.b, self.h, first + r, e + column, result)
+
+            k.lanes(min(tile.columns, self.sizes.width - column), tile.lanes, finish)

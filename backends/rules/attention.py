@@ -1,0 +1,58 @@
+"""Scaled dot-product attention as one kernel; transposes of the operands and of the result are read and written in place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tilewright.backends.kernels.attention import Attention, attention
+from tilewright.backends.kernels.group import Group, Layout
+from tilewright.backends.kernels.loops import Expr
+from tilewright.backends.kernels.tile import Vectors
+from tilewright.backends.rules.rule import Rule
+from tilewright.ir.graph import Node, Value
+from tilewright.ir.ops.elementwise import broadcast_reader
+
+
+def declines(group: Group) -> str:
+    node = group.anchor
+    if node is None or node.op.name != "attention":
+        return "is not attention"
+    query, _, value = node.inputs[:3]
+    if query.dtype != "float32":
+        return f"works on {query.dtype}"
+    return "" if isinstance(query.shape[3], int) and isinstance(value.shape[3], int) else "its heads have a dynamic width"
+
+
+def emit(group: Group) -> Mapping[Value, Layout]:
+    node = group.anchor
+    assert node is not None
+    group.place({}, held=node.results[0])
+    finish = group.finisher(node.results[0])
+
+    def store(b: Expr, h: Expr, i: Expr, e: Expr, value: Expr) -> None:
+        finish((b, h, i, e), value)
+
+    attention(group.k, Vectors.of(group.target), _operands(group, node), store)
+    return {}
+
+
+def _operands(group: Group, node: Node) -> Attention:
+    batch, heads, queries, width = group.shape(node.results[0])
+    query, key, value, *mask = (broadcast_reader(group.tensors[v], 4) for v in node.inputs)
+    return Attention(
+        batch,
+        heads,
+        queries,
+        keys=group.shape(node.inputs[1])[2],
+        depth=int(node.inputs[0].shape[3]),
+        width=int(node.inputs[2].shape[3]),
+        scale=node.attrs["scale"],
+        query=query,
+        key=key,
+        value=value,
+        mask=mask[0] if mask else None,
+        nan_to_zero=node.attrs["nan_to_zero"],
+    )
+
+
+RULE = Rule("attention", declines, emit)

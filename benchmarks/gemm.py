@@ -1,0 +1,53 @@
+"""A matrix product with constant weights on one thread, against the multiply-add peak that this process measures."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+import tilewright as tw
+from benchmarks.table import Row, Rows, held
+from tilewright.timing import measure
+
+SIZES = ((512, 768, 768), (128, 1536, 384), (512, 3072, 768))
+FLOORS = {(512, 768, 768): 0.9}
+ROUNDS = 5
+
+
+def run(seconds: float) -> Rows:
+    """One row for each M x N x K; `share` is the median over rounds of the rate over the peak measured beside it."""
+    return [bench(m, n, k, seconds) for m, n, k in SIZES]
+
+
+def bench(m: int, n: int, k: int, seconds: float) -> Row:
+    model = tw.compile(product(m, n, k), threads=1)
+    feed = {"x": np.random.default_rng(0).standard_normal((m, k)).astype(np.float32)}
+    rates, peaks = [], []
+    for _ in range(ROUNDS):
+        timed = measure(lambda: model.run(feed), seconds / ROUNDS)
+        rates.append(2e-9 * m * n * k / timed.median)
+        peaks.append(model.report(feed).peaks.flops * 1e-9)
+    row: dict[str, Any] = {
+        "M x N x K": f"{m} x {n} x {k}",
+        "GFLOP/s": statistics.median(rates),
+        "peak GFLOP/s": statistics.median(peaks),
+        "share": statistics.median(rate / peak for rate, peak in zip(rates, peaks, strict=True)),
+    }
+    return held(row, "share", floor=FLOORS.get((m, n, k)))
+
+
+def product(m: int, n: int, k: int) -> onnx.ModelProto:
+    """float32[m, k] times a constant float32[k, n]."""
+    weights = np.random.default_rng(1).standard_normal((k, n)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "product",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [m, k])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [m, n])],
+        [numpy_helper.from_array(weights, "w")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

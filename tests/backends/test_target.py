@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from tilewright.backends.target import KNOWN_FEATURES, cpu_features, parse_target
+from tilewright.ir.errors import TargetError
+
+
+def test_native_has_what_the_processor_has() -> None:
+    target = parse_target("llvm -mcpu=native")
+    assert target.features == cpu_features() & KNOWN_FEATURES
+    assert target.cores >= 1
+
+
+def test_default_is_native() -> None:
+    assert parse_target("llvm") == parse_target("llvm -mcpu=native")
+
+
+@pytest.mark.parametrize(
+    ("text", "bits", "registers"),
+    [
+        ("llvm -mcpu=x86-64", 128, 16),
+        ("llvm -mcpu=haswell", 256, 16),
+        ("llvm -mcpu=znver4", 512, 32),
+        ("llvm -mcpu=znver4 -mattr=-avx512f", 256, 16),
+        ("llvm -mcpu=haswell -mattr=-avx", 128, 16),
+        ("llvm -mcpu=haswell -mattr=+avx512f", 512, 32),
+    ],
+)
+def test_vectors(text: str, bits: int, registers: int) -> None:
+    target = parse_target(text)
+    assert (target.vector_bits, target.vector_registers, target.lanes(16)) == (bits, registers, bits // 16)
+
+
+def test_dropping_a_feature_drops_what_stands_on_it() -> None:
+    assert not any(f.startswith("avx512") for f in parse_target("llvm -mcpu=znver5 -mattr=-avx512f").features)
+    assert not parse_target("llvm -mcpu=haswell -mattr=-avx").has("fma")
+
+
+def test_cores_and_cuda() -> None:
+    assert parse_target("llvm -num-cores=7").cores == 7
+    assert parse_target("cuda -arch=sm_90").arch == "sm_90"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "gpu",
+        "llvm -mcpu=8086",
+        "llvm -mattr=avx2",
+        "llvm -mattr=+mmx3",
+        "llvm -num-cores=0",
+        "llvm -num-cores=two",
+        "llvm -opt=3",
+        "llvm haswell",
+        "llvm -mcpu=haswell -mcpu=znver4",
+        "cuda",
+        "cuda -arch=90",
+        "cuda -mcpu=native",
+    ],
+)
+def test_other_strings_are_refused_with_the_accepted_forms(text: str) -> None:
+    with pytest.raises(TargetError, match="llvm -mcpu=native"):
+        parse_target(text)
+
+
+def test_text_identifies_the_target() -> None:
+    texts = {
+        str(parse_target(t))
+        for t in ("llvm", "llvm -mcpu=haswell", "llvm -mcpu=skylake -mattr=-fma", "cuda -arch=sm_90")
+    }
+    assert len(texts) == 4
+
+
+def test_picklable() -> None:
+    target = parse_target("llvm -mcpu=haswell")
+    assert pickle.loads(pickle.dumps(target)) == target
