@@ -90,9 +90,12 @@ def _cached_jobs(jobs: Mapping[str, Job], store: Store, preload: Sequence[str] =
     """The jobs' values, in order; jobs are keyed by the address of their value in the store."""
     found = {key: data for key in jobs if (data := store.get(key)) is not None}
     missing = [key for key in jobs if key not in found]
-    for key, value in zip(missing, run_jobs([jobs[key] for key in missing], preload=preload), strict=True):
-        found[key] = pickle.dumps(value)
-        store.put(key, found[key])
+
+    def keep(index: int, value: Any) -> None:
+        found[missing[index]] = pickle.dumps(value)
+        store.put(missing[index], found[missing[index]])
+
+    run_jobs([jobs[key] for key in missing], preload=preload, keep=keep)
     return [pickle.loads(found[key]) for key in jobs]
 
 

@@ -13,6 +13,7 @@ import hashlib
 import importlib.metadata
 import os
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ DEFAULT_LIMIT = 2 << 30
 _FOLDER, _LIMIT = "TILEWRIGHT_CACHE", "TILEWRIGHT_CACHE_LIMIT"
 _DIGEST_SIZE = hashlib.sha256().digest_size
 _SOURCES = ("backends", "ir")
+_PART, _ABANDONED_SECONDS = ".part-", 3600
 
 
 def default_folder() -> Path:
@@ -87,7 +89,7 @@ class Store:
         path = self._path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
+            descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=_PART)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(hashlib.sha256(payload).digest() + payload)
             Path(temporary).replace(path)
@@ -105,11 +107,12 @@ class Store:
                 self._remove(path)
 
     def _entries(self) -> Iterator[tuple[Path, os.stat_result]]:
+        """Whole entries, and what processes that were killed left half written."""
         for path in self.folder.glob("*/*"):
-            try:
-                yield path, path.stat()
-            except FileNotFoundError:
-                continue  # another process pruned it
+            with contextlib.suppress(FileNotFoundError):  # another process pruned it
+                status = path.stat()
+                if not path.name.startswith(_PART) or time.time() - status.st_mtime > _ABANDONED_SECONDS:
+                    yield path, status
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / key

@@ -45,6 +45,25 @@ _PIPELINE = (
 )
 
 
+# What plain loops need. The default pipeline is made for scheduled blocks; some of its passes (common subexpressions, loop
+# partition) fail on loops with run-time sizes, and LLVM does their work as well.
+_LOOPS_PIPELINE = (
+    tirx.transform.FlattenBuffer(),
+    tirx.transform.BF16ComputeLegalize(),
+    tirx.transform.VectorizeLoop(True),
+    tirx.transform.StorageRewrite(),
+    tirx.transform.UnrollLoop(),
+    tirx.transform.StmtSimplify(),
+    tirx.transform.RemoveNoOp(),
+    tirx.transform.AnnotateEntryFunc(),
+    tirx.transform.SplitHostDevice(),
+    tirx.transform.MakePackedAPI(),
+    tirx.transform.BF16StorageLegalize(),
+    tirx.transform.LowerTVMBuiltin(),
+    tirx.transform.LowerIntrin(),
+)
+
+
 def tvm_target(target: Target) -> Any:
     """TVM's target. The features are spelled out: a virtual machine may hide some that the CPU's name promises."""
     cpu = tvm.target.codegen.llvm_get_system_cpu() if target.cpu == "native" else target.cpu
@@ -71,8 +90,11 @@ def compile_functions(functions: Mapping[str, Any], target: Target) -> bytes:
 
 def _object_code(functions: Mapping[Any, Any], target: Target) -> bytes:
     """ELF object code of PrimFuncs by name or GlobalVar."""
-    library = tvm.tirx.build(tvm.IRModule(dict(functions)), tvm_target(target))
-    return _written(library, "kernel.o")
+    cpu = tvm_target(target)
+    module = tirx.transform.BindTarget(cpu.with_host(cpu))(tvm.IRModule(dict(functions)))
+    for transform in _LOOPS_PIPELINE:
+        module = transform(module)
+    return _written(tvm.get_global_func("target.build.llvm")(module, cpu), "kernel.o")
 
 
 def _written(module: Any, name: str) -> bytes:

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from tilewright.backends.threads import default_threads
 from tilewright.ir.errors import BuildError
 
 TIMEOUT_SECONDS = 120
+_SHOWN = 5
 _START = "from tilewright.backends.worker_main import main; main()"
 
 
@@ -58,20 +59,43 @@ class Outcome:
 
 
 def run_jobs(
-    jobs: Sequence[Job], *, preload: Sequence[str] = (), processes: int | None = None, timeout: int = TIMEOUT_SECONDS
+    jobs: Sequence[Job],
+    *,
+    preload: Sequence[str] = (),
+    processes: int | None = None,
+    timeout: int = TIMEOUT_SECONDS,
+    keep: Callable[[int, Any], None] | None = None,
 ) -> list[Any]:
     """The value of each job, in order.
 
-    All jobs run, even when some fail. Raises BuildError that names every job that failed and says why.
+    All jobs run, even when some fail; `keep` is called with the index and the value of each that does not.
+    Raises BuildError that names the jobs that failed and says why.
     """
     if not jobs:
         return []
     batch = Batch(tuple(jobs), tuple(preload), processes or default_threads(), timeout)
     outcomes = sorted(_server().run(batch), key=lambda outcome: outcome.index)
-    failures = [f"{jobs[o.index].label}: {o.error}" for o in outcomes if o.error]
-    if failures:
-        raise BuildError(f"{len(failures)} of {len(jobs)} build jobs failed. " + "; ".join(failures))
+    for outcome in outcomes:
+        if keep is not None and not outcome.error:
+            keep(outcome.index, outcome.value)
+    _raise_failures(jobs, [outcome for outcome in outcomes if outcome.error])
     return [outcome.value for outcome in outcomes]
+
+
+def _raise_failures(jobs: Sequence[Job], failures: Sequence[Outcome]) -> None:
+    """Raise BuildError if there are failures: jobs that failed for the same reason are told together."""
+    if not failures:
+        return
+    labels: dict[str, list[str]] = {}
+    for failure in failures:
+        labels.setdefault(failure.error, []).append(jobs[failure.index].label)
+    reasons = [f"{_shortened(names)}: {reason}" for reason, names in labels.items()]
+    raise BuildError(f"{len(failures)} of {len(jobs)} build jobs failed: {_shortened(reasons, '; ')}.")
+
+
+def _shortened(items: Sequence[str], separator: str = ", ") -> str:
+    more = [f"and {len(items) - _SHOWN} more"] if len(items) > _SHOWN else []
+    return separator.join([*items[:_SHOWN], *more])
 
 
 def prestart() -> None:

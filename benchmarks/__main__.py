@@ -16,7 +16,7 @@ from benchmarks.table import Rows, missed, show
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], Rows]] = {
     "models": lambda args: models.run(args.threads, args.seconds, args.model),
     "gemm": lambda args: gemm.run(args.seconds),
-    "compiling": lambda args: compiling.run(),
+    "compiling": lambda args: compiling.run(args.model),
     "starting": lambda args: starting.run(args.threads),
 }
 

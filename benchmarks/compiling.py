@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 
 from benchmarks.models import MODELS
 from benchmarks.process import python
@@ -15,15 +16,14 @@ COMPILE = """
 import json, sys, time
 start = time.perf_counter()
 import tilewright as tw
-if __name__ == "__main__":
-    model = tw.compile(sys.argv[1], check=False)
-    print(json.dumps({"seconds": time.perf_counter() - start}))
+tw.compile(sys.argv[1], check=False)
+print(json.dumps({"seconds": time.perf_counter() - start}))
 """
 
 
-def run() -> Rows:
+def run(names: Sequence[str] | None = None) -> Rows:
     """Two rows for each model; `seconds` run from `import tilewright` to the compiled model, without the check."""
-    return [row for name in MODELS for row in bench(name)]
+    return [row for name in names or MODELS for row in bench(name)]
 
 
 def bench(name: str) -> Rows:

@@ -18,10 +18,14 @@ from tilewright.ir.types import FLOATS, INTEGERS
 
 LARGEST = 4096  # elements: shapes are far smaller, and weights must not be folded here
 _DEEPEST = 64  # operations in one expression: keeps a hostile model from growing it without end
-_MOVES = (
-    *("reshape", "transpose", "expand", "slice", "concat", "split", "tile"),
-    *("gather", "gather_elements", "gather_nd", "scatter_elements", "scatter_nd"),
-)
+_MOVES = ("reshape", "transpose", "expand", "slice", "concat", "split", "tile")
+_PICKS = (
+    "gather",
+    "gather_elements",
+    "gather_nd",
+    "scatter_elements",
+    "scatter_nd",
+)  # their second input holds indices
 
 
 class UndecidedError(Exception):
@@ -91,7 +95,7 @@ def evaluate(node: Node, arrays: list[Array]) -> tuple[Array, ...]:
         raise UndecidedError
     if all(a.dtype != object for a in arrays):
         return node.op.run(node.attrs, arrays)
-    if node.op.name in _MOVES:
+    if node.op.name in _MOVES or (node.op.name in _PICKS and arrays[1].dtype != object):
         return node.op.run(node.attrs, arrays)
     if node.op.name == "cast":
         return (_cast(arrays[0], node.results[0].dtype),)

@@ -155,9 +155,11 @@ class _Reader:
 
 
 def malformed(node: NodeProto, error: Exception) -> ImportModelError:
-    return ImportModelError(
+    failure = ImportModelError(
         f"{node.op_type} has inputs or attributes that make no sense: {error}", source=describe(node)
     )
+    failure.__cause__ = error
+    return failure
 
 
 def input_type(info: ValueInfoProto, symbols: Symbols) -> TensorType:

@@ -4,11 +4,11 @@
     def double_negation(match, x):
         return x
 
-The parameters of the pattern are its variables: each stands for any value, and for the same one wherever it comes again.
-`p.<operator>(inputs, attribute=wanted)` stands for a node (`wanted` may be a predicate), a number for a constant of that
-value (an integer: exactly; a float: to six digits), `p.constant(c)` for any constant, `p.either(a, b)` for one of several
-forms, and `.named("y")` gives the value of a node a name. The replacement takes the match and all that was named, as
-keywords. It returns the new value, or a reason to decline.
+The parameters of the pattern are its variables: each stands for any value, and for the same one wherever it comes
+again. `p.<operator>(inputs, attribute=wanted)` stands for a node (`wanted` may be a predicate), a number for a constant
+of that value (an integer: exactly; a float: to six digits), `p.constant(c)` for any constant, `p.either(a, b)` for one
+of several forms, and `.named("y")` gives the value of a node a name. The replacement takes the match and all that was
+named, as keywords. It returns the new value, or a reason to decline.
 
 The form follows onnxscript's rewriter (onnxscript.rewriter.pattern).
 """
@@ -150,8 +150,8 @@ class Match:
 class Rule:
     """A pattern and what replaces it.
 
-    Values inside the pattern that something else reads too stop the rule, for they would be computed twice. Not so where
-    it is `shared`: then the replacement costs nothing beside what stays.
+    Values inside the pattern that something else reads too stop the rule, for they would be computed twice. Not so
+    where it is `shared`: then the replacement costs nothing beside what stays.
     """
 
     name: str

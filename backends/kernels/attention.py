@@ -10,10 +10,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tilewright.backends.kernels import vmath
-from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, ceildiv, const, index, minimum
-from tilewright.backends.kernels.tile import Tile, Vectors, fold_lanes, multiply
 from tvm import tirx
+
+from tilewright.backends.kernels import vmath
+from tilewright.backends.kernels.loops import Expr, Index, Loops, ceildiv, const, index, minimum, quotient
+from tilewright.backends.kernels.tile import Tile, Vectors, fold_lanes, multiply
 
 Load = Callable[[Expr, Expr, Expr, Expr], Expr]
 Store = Callable[[Expr, Expr, Expr, Expr, Expr], None]
@@ -52,9 +53,8 @@ def attention(k: Loops, machine: Vectors, sizes: Attention, store: Store) -> Non
     tile = attention_tile(machine)
     chunks = ceildiv(sizes.queries, _ROWS_PER_TASK)
     with k.parallel(sizes.batch * sizes.heads * chunks) as task:
-        b = k.let("b", index(task // (chunks * sizes.heads)))
-        h = k.let("h", index(task // chunks % sizes.heads))
-        start = k.let("start", index(task % chunks * _ROWS_PER_TASK))
+        b, h, chunk = k.indices(task, (sizes.batch, sizes.heads, chunks))
+        start = k.let("start", chunk * _ROWS_PER_TASK)
         _Head(k, tile, sizes, b, h, store).rows(start, minimum(sizes.queries - start, _ROWS_PER_TASK))
 
 
@@ -150,13 +150,15 @@ class _Head:
         total = self._fold_row(r, 0.0, tirx.Add, weight)
         k.store(self.factors, (r,), const(1.0, "float32") / total)
 
-    def _fold_row(self, r: Expr, initial: float, fold: Callable[[Expr, Expr], Expr], term: Callable[[Expr], Expr]) -> Expr:
+    def _fold_row(
+        self, r: Expr, initial: float, fold: Callable[[Expr, Expr], Expr], term: Callable[[Expr], Expr]
+    ) -> Expr:
         """The fold of one row, lane by lane and then over the lanes."""
         k, lanes = self.k, self.tile.lanes
         partial = k.local("partial", (lanes,))
         with k.vectorized(lanes) as lane:
             k.store(partial, (lane,), initial)
-        with k.serial(self.padded_keys // lanes, name="j") as j, k.vectorized(lanes) as lane:
+        with k.serial(quotient(self.padded_keys, lanes), name="j") as j, k.vectorized(lanes) as lane:
             value = term(j * lanes + lane)
             k.store(partial, (lane,), fold(partial[lane], value))
         return k.let("folded", fold_lanes(partial[tirx.Ramp(index(0), index(1), lanes)], lanes, fold))

@@ -8,9 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tilewright.backends.kernels.loops import Buffer, Condition, Expr, Index, Loops, ceildiv, index, minimum
+from tilewright.backends.kernels.loops import (
+    Buffer,
+    Condition,
+    Expr,
+    Index,
+    Loops,
+    ceildiv,
+    index,
+    minimum,
+    product,
+    quotient,
+)
 from tilewright.backends.kernels.tile import Tile, multiply, row_tiles
-from tvm import tirx
 
 Load = Callable[..., Expr]
 Store = Callable[..., None]
@@ -28,27 +38,32 @@ def gemm(k: Loops, tile: Tile, rows: Index, columns: Index, depth: Index, a: Loa
     chunk = max(1, _ROWS_AT_ONCE // tile.rows)
     row_blocks, column_blocks = ceildiv(rows, tile.rows), ceildiv(columns, tile.columns)
     with k.parallel(row_blocks * column_blocks, worth=_worth(rows, columns, depth)) as task:
-        first = k.let("first", task // (column_blocks * chunk) * chunk)
+        first = k.let("first", quotient(task, column_blocks * chunk) * chunk)
         count = k.let("count", index(minimum(row_blocks - first, chunk)))
-        place = k.let("place", task - first * column_blocks)
-        block = k.let("block", place // count)
-        start = k.let("start", (first + place % count) * tile.rows)
+        block, row = k.indices(task - first * column_blocks, (column_blocks, count))
+        start = k.let("start", (first + row) * tile.rows)
         _block(k, tile, start, block, rows, columns, depth, a, lambda d, c: b[block, d, c], store)
 
 
 def batched_gemm(
-    k: Loops, tile: Tile, batch: Sequence[Index], rows: Index, columns: Index, depth: Index, a: Load, b: Load, store: Store
+    k: Loops,
+    tile: Tile,
+    batch: Sequence[Index],
+    rows: Index,
+    columns: Index,
+    depth: Index,
+    a: Load,
+    b: Load,
+    store: Store,
 ) -> None:
     """store(*batch, i, j, sum over d of a(*batch, i, d) * b(*batch, d, j)); both operands are computed at run time.
 
     Each task copies its columns of B to a scratch block first: loads become contiguous and the tail is zero.
     """
     row_chunks, column_blocks = ceildiv(rows, _ROWS_AT_ONCE), ceildiv(columns, tile.columns)
-    total = _product(batch)
+    total = product(batch)
     with k.parallel(total * column_blocks * row_chunks, worth=_worth(total * rows, columns, depth)) as task:
-        chunk = k.let("chunk", index(task % row_chunks))
-        block = k.let("block", index(task // row_chunks % column_blocks))
-        place = _unflatten(k, task // (row_chunks * column_blocks), batch)
+        *place, block, chunk = k.indices(task, (*batch, column_blocks, row_chunks))
         panel = k.scratch("panel", (depth, tile.columns))
         _pack_panel(k, tile, block * tile.columns, columns, depth, panel, lambda d, j: b(*place, d, j))
         tiles = ceildiv(minimum(rows - chunk * _ROWS_AT_ONCE, _ROWS_AT_ONCE), tile.rows)
@@ -59,7 +74,16 @@ def batched_gemm(
 
 
 def _block(
-    k: Loops, tile: Tile, start: Expr, block: Expr, rows: Index, columns: Index, depth: Index, a: Load, b: Load, store: Store
+    k: Loops,
+    tile: Tile,
+    start: Expr,
+    block: Expr,
+    rows: Index,
+    columns: Index,
+    depth: Index,
+    a: Load,
+    b: Load,
+    store: Store,
 ) -> None:
     """One tile of C, at row `start` and column block `block`: sums to a small buffer, then the epilogue on that."""
     height = k.let("height", index(minimum(rows - start, tile.rows)))
@@ -98,19 +122,3 @@ def _worth(rows: Index, columns: Index, depth: Index) -> Condition:
         return True
     work = rows * columns * depth
     return work >= _FORK_WORK
-
-
-def _product(sizes: Sequence[Index]) -> Index:
-    result: Index = 1
-    for size in sizes:
-        result = result * size
-    return result
-
-
-def _unflatten(k: Loops, flat: Expr, sizes: Sequence[Index]) -> list[Expr]:
-    """The indices of element `flat` of a row-major array."""
-    indices = []
-    for size in reversed(sizes):
-        indices.append(k.let("b", flat % size))
-        flat = flat // size
-    return indices[::-1]

@@ -13,8 +13,9 @@ block that allocates it: allocate inside a parallel loop what each task needs fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from typing import Any, TypeAlias
 
 import tvm
@@ -45,9 +46,24 @@ def index(value: Index) -> Expr:
     return value if dtype_of(value) == "int64" else tirx.Cast("int64", value)
 
 
+def quotient(a: Index, b: Index) -> Index:
+    """a // b for numbers known not to be negative, which is far cheaper than for any; an int when both are."""
+    return a // b if isinstance(a, int) and isinstance(b, int) else tirx.truncdiv(index(a), index(b))
+
+
+def remainder(a: Index, b: Index) -> Index:
+    """a % b, likewise."""
+    return a % b if isinstance(a, int) and isinstance(b, int) else tirx.truncmod(index(a), index(b))
+
+
 def ceildiv(a: Index, b: int) -> Index:
-    """a / b rounded up; an int when `a` is one."""
-    return -(-a // b) if isinstance(a, int) else tirx.floordiv(a + (b - 1), index(b))
+    """a / b rounded up, for a not negative; an int when `a` is one."""
+    return quotient(a + (b - 1), b)
+
+
+def product(sizes: Iterable[Index]) -> Index:
+    """All sizes multiplied; an int when all are."""
+    return reduce(lambda a, b: a * b, sizes, 1)
 
 
 def minimum(a: Index, b: Index) -> Index:
@@ -97,7 +113,8 @@ class Loops:
 
     def vectorized(self, extent: int, start: Index = 0, name: str = "v") -> _Loop:
         """A loop executed as single vector instructions of `extent` lanes."""
-        return self._loop(tirx.stmt.ForKind.VECTORIZED, extent, start, name)
+        kind = tirx.stmt.ForKind.VECTORIZED if extent > 1 else tirx.stmt.ForKind.SERIAL
+        return self._loop(kind, extent, start, name)
 
     @contextmanager
     def parallel(self, extent: Index, worth: Condition = True, name: str = "p") -> Iterator[Expr]:
@@ -113,11 +130,17 @@ class Loops:
             yield p
         forked = self._blocks[-1].pop()
         serial = tirx.For(p, forked.min, forked.extent, tirx.stmt.ForKind.SERIAL, forked.body)
-        self.emit(tirx.IfThenElse(worth, forked, serial))
+        self.emit(tirx.IfThenElse(self._opaque(worth), forked, serial))
+
+    def _opaque(self, condition: Expr) -> Expr:
+        """The condition as TVM's analyzer cannot see it: it fails on code that it finds out can never run."""
+        flag = self.local("flag", (1,), "int32")
+        self.store(flag, (0,), tirx.Cast("int32", condition))
+        return flag[0] != 0
 
     def lanes(self, extent: Index, lanes: int, body: Callable[[Expr], None]) -> None:
         """`body(j)` for j in [0, extent): vectors of `lanes`, then one at a time for the rest."""
-        whole = extent // lanes
+        whole = quotient(extent, lanes)
         if not (isinstance(whole, int) and whole == 0):
             with self.serial(whole) as block, self.vectorized(lanes) as lane:
                 body(block * lanes + lane)
@@ -143,6 +166,14 @@ class Loops:
         with self._block() as second:
             otherwise()
         self.emit(tirx.IfThenElse(condition, _sequence(first), _sequence(second)))
+
+    def indices(self, flat: Expr, shape: Sequence[Index]) -> list[Expr]:
+        """The indices of element `flat` of a row-major array, as variables."""
+        found = []
+        for size in reversed(shape[1:]):
+            found.append(self.let("at", index(remainder(flat, size))))
+            flat = quotient(flat, size)
+        return [*(self.let("at", index(flat)) for _ in shape[:1]), *reversed(found)]
 
     # Statements
 
@@ -184,7 +215,9 @@ class Loops:
         if condition is not True:
             kind, text = tvm.ir.StringImm("ValueError"), tvm.ir.StringImm(message)
             test = tirx.const(condition, "bool") if isinstance(condition, bool) else condition
-            self.emit(tirx.AssertStmt(test, kind, [text]))  # TVM 0.27 forwards them in this order, whatever its signature says
+            self.emit(
+                tirx.AssertStmt(test, kind, [text])
+            )  # TVM 0.27 forwards them in this order, whatever its signature says
 
     def block(self) -> list[tirx.Stmt]:
         """The innermost open block."""

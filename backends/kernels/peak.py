@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from tvm import tirx
+
 from tilewright.backends.kernels.loops import Buffer, Loops
 from tilewright.backends.kernels.tile import Vectors
-from tvm import tirx
 
 _CHAINS = 12  # independent sums: enough to cover 4 cycles of latency at 2 a cycle, few enough for 16 registers
 

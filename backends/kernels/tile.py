@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tilewright.backends.kernels import vmath
-from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, index
-from tilewright.backends.target import Target
 from tvm import tirx
+
+from tilewright.backends.kernels import vmath
+from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, index, quotient
+from tilewright.backends.target import Target
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def multiply(
                     place = r * tile.lanes + lane
                     k.store(total, (place,), total[place] + factor * b(d, lane + v * tile.lanes))
 
-    whole = depth // splits
+    whole = quotient(depth, splits)
     with k.serial(whole, name="d") as block:
         for s in range(splits):
             step(block * splits + s, sums[s])

@@ -13,6 +13,7 @@ from tilewright.backends.kernels.ranges import product
 from tilewright.backends.kernels.tile import Tile, Vectors, choose_tile
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.graph import Node, Value
+from tvm import tirx
 
 
 def declines(group: Group) -> str:
@@ -56,8 +57,9 @@ def unflatten(flat: Expr, sizes: Sequence[Index]) -> list[Index]:
     """The indices of element `flat` of a row-major array."""
     indices: list[Index] = []
     for size in reversed(sizes[1:]):
-        indices.append(flat % index(size))
-        flat = flat // index(size)
+        quotient = tirx.truncdiv(flat, index(size))
+        indices.append(flat - quotient * index(size))
+        flat = quotient
     return [flat, *indices[::-1]] if sizes else []
 
 

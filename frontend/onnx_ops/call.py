@@ -211,7 +211,8 @@ class Call:
     def constant(self, data: Any, dtype: str | None = None) -> Value:
         """A constant; a number out of the range of `dtype` is an error of the model."""
         try:
-            return constant(np.asarray(data), dtype) if dtype is None else constant(np.array(data, numpy_dtype(dtype)))
+            with np.errstate(over="ignore"):  # too large for a float is infinite
+                return constant(data if dtype is None else np.array(data, numpy_dtype(dtype)))
         except (OverflowError, ValueError) as error:
             raise self.malformed(f"uses the number {data}, which {dtype} cannot hold") from error
 

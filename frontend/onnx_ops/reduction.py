@@ -100,7 +100,7 @@ def hardmax(c: Call) -> Value:
 def top_k(c: Call) -> tuple[Value, ...]:
     x = c[0]
     count = c.optional(1)
-    (k,) = (c.integer("k", 0),) if count is None else c.sizes(count, "a k")
+    k = c.integer("k", 0) if count is None else dims.as_dim(c.number(count, "a k"))
     return c.apply_all(
         "top_k",
         x,

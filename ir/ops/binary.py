@@ -81,15 +81,7 @@ def _ref_mod(attrs: Attrs, x: Array, y: Array) -> Any:
 
 
 def _compute_mod(b: Any, node: Node, x: Any, y: Any) -> Any:
-    dtype = accumulator(node.inputs[0].dtype)
-    if dtype in INTEGERS:
-        return b.truncmod(x, y) if node.attrs["fmod"] else b.floormod(x, y)
-    rest = b.fmod(x, y)
-    if node.attrs["fmod"]:
-        return rest
-    zero = b.const(0, dtype)
-    wrong_sign = b.logical_or(b.logical_and(rest < zero, y > zero), b.logical_and(rest > zero, y < zero))
-    return b.select(wrong_sign, rest + y, rest)
+    return b.truncmod(x, y) if node.attrs["fmod"] else b.floormod(x, y)
 
 
 def _samples_mod() -> list[Sample]:
@@ -132,6 +124,13 @@ def _infer_where(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType,
     require_dtype(types[0], ("bool",), "the condition")
     require_same_dtype(types[1:])
     return (TensorType(types[1].dtype, broadcast_shapes([t.shape for t in types])),)
+
+
+def _samples_extreme() -> list[Sample]:
+    """NaN on either side, and infinities."""
+    x, y = np.array([1, np.nan, 2, np.inf, np.nan, -0.5]), np.array([2, 1, np.nan, 3, np.nan, -np.inf])
+    pairs = [Sample((x.astype(numpy_dtype(dtype)), y.astype(numpy_dtype(dtype)))) for dtype in ("float32", "float16")]
+    return [*pairs, Sample((pairs[0].inputs[0], np.array(0, dtype=np.float32))), *_samples(INTEGERS)]
 
 
 def _samples_where() -> list[Sample]:
@@ -178,8 +177,8 @@ ROWS: tuple[Op, ...] = (
     ),
     _MOD,
     _binary("pow", NUMERIC, _ref_pow, "x to the power of y.", _compute_pow, samples=_samples_pow),
-    _binary("minimum", NUMERIC, np.minimum, "The smaller one; NaN if either is NaN."),
-    _binary("maximum", NUMERIC, np.maximum, "The greater one; NaN if either is NaN."),
+    _binary("minimum", NUMERIC, np.minimum, "The smaller one; NaN if either is NaN.", samples=_samples_extreme),
+    _binary("maximum", NUMERIC, np.maximum, "The greater one; NaN if either is NaN.", samples=_samples_extreme),
     _binary("equal", DTYPES[:-1], np.equal, "x == y.", result="bool"),
     _binary("less", NUMERIC, np.less, "x < y.", lambda b, x, y, dtype: x < y, result="bool"),
     _binary("less_equal", NUMERIC, np.less_equal, "x <= y.", lambda b, x, y, dtype: x <= y, result="bool"),

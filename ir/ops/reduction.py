@@ -136,6 +136,7 @@ def _samples_reduction(accepted: Sequence[str]) -> list[Sample]:
         Sample((tensor(accepted[len(accepted) // 2], 3, "n", 2),), {"axes": (0, 2), "keepdims": True}),
         Sample((tensor(accepted[-1], 2, 3),), {"axes": (1, 0)}),
         Sample((tensor("float32", 4),), {"axes": (), "keepdims": True}),
+        Sample((np.array([[1.0, np.nan], [3.0, 2.0]], dtype=np.float32),), {"axes": (1,)}),
     ]
 
 
@@ -176,6 +177,7 @@ def _samples_arg() -> list[Sample]:
     return [
         Sample((ties,), {"axis": 1}),
         Sample((ties,), {"axis": 1, "select_last": True, "keepdims": True}),
+        Sample((np.array([1.0, np.nan, 3.0, np.nan, 2.0], dtype=np.float32),), {"axis": 0}),
         Sample((tensor("float32", 3, "n", 2),), {"axis": 0}),
     ]
 
@@ -234,9 +236,12 @@ ROWS: tuple[Op, ...] = (
         "argmax",
         "max",
         np.argmax,
-        "The place of the greatest element along an axis: the first, or the last, of equals.",
+        "The place of the greatest element along an axis: the first, or the last, of equals; NaN wins.",
     ),
     _arg(
-        "argmin", "min", np.argmin, "The place of the least element along an axis: the first, or the last, of equals."
+        "argmin",
+        "min",
+        np.argmin,
+        "The place of the least element along an axis: the first, or the last, of equals; NaN wins.",
     ),
 )

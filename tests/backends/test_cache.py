@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
+import time
 import warnings
 from pathlib import Path
 
@@ -69,10 +71,14 @@ def test_without_a_folder_to_write_it_forgets(tmp_path: Path) -> None:
     store.prune()
 
 
+def key_of(number: int) -> str:
+    return hashlib.sha256(b"%d" % number).hexdigest()
+
+
 def put_many(folder: Path) -> None:
     store = Store(folder, limit=20_000)
     for i in range(200):
-        store.put(digest(str(i)), b"%d" % i * 100)
+        store.put(key_of(i), b"%d" % i * 100)
         store.prune()
 
 
@@ -84,9 +90,21 @@ def test_two_processes_at_once(tmp_path: Path) -> None:
     for process in processes:
         process.join(60)
     assert [process.exitcode for process in processes] == [0, 0]
-    kept = {i: Store(tmp_path).get(digest(str(i))) for i in range(200)}
+    kept = {i: Store(tmp_path).get(key_of(i)) for i in range(200)}
     assert any(kept.values())
     assert all(data is None or data == b"%d" % i * 100 for i, data in kept.items())
+
+
+def test_leftovers_of_killed_processes_go_but_not_what_is_being_written(tmp_path: Path) -> None:
+    store = Store(tmp_path, limit=0)
+    folder = store.folder / "ab"
+    folder.mkdir(parents=True)
+    for name, age in (("old", 4000), ("young", 10)):
+        part = folder / f".part-{name}"
+        part.write_bytes(b"half an ent")
+        os.utime(part, (time.time() - age,) * 2)
+    store.prune()
+    assert [path.name for path in folder.iterdir()] == [".part-young"]
 
 
 def test_folder_and_limit_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,12 @@ def test_the_server_is_used_again() -> None:
     assert run_jobs(jobs) == run_jobs(jobs)
 
 
+def test_many_failures_make_a_short_message() -> None:
+    with pytest.raises(BuildError, match="job 0, job 1, job 2, job 3, job 4, and 15 more: ZeroDivisionError") as caught:
+        run_jobs([Job(f"job {i}", f"{HERE}:fail", ()) for i in range(20)])
+    assert len(str(caught.value)) < 400
+
+
 def test_no_jobs() -> None:
     assert run_jobs([]) == []
 
@@ -47,6 +53,7 @@ def test_other_kernels_are_not_lost_with_one_that_crashes(native: Target, tmp_pa
     specs = [KernelSpec(name, name) for name in ("plus_one", "crash", "fail")]
     with pytest.raises(BuildError, match="2 of 3") as caught:
         build_kernels(specs, native, emitter=hand_written.EMITTER, store=Store(tmp_path))
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 1
     assert "kernel crash" in str(caught.value)
     assert "kernel fail" in str(caught.value)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -59,8 +60,7 @@ class ScalarNamespace:
     abs, floor, ceil = staticmethod(np.abs), staticmethod(np.floor), staticmethod(np.ceil)
     round, trunc = staticmethod(np.rint), staticmethod(np.trunc)
     minimum, maximum, pow = staticmethod(np.minimum), staticmethod(np.maximum), staticmethod(np.power)
-    fmod, truncmod = staticmethod(np.fmod), staticmethod(np.fmod)
-    floordiv, floormod = staticmethod(np.floor_divide), staticmethod(np.mod)
+    floordiv, floormod, truncmod = staticmethod(np.floor_divide), staticmethod(np.mod), staticmethod(np.fmod)
     equal = staticmethod(np.equal)
     logical_and, logical_or = staticmethod(np.logical_and), staticmethod(np.logical_or)
     logical_xor, logical_not = staticmethod(np.logical_xor), staticmethod(np.logical_not)
@@ -129,8 +129,9 @@ class ScalarNamespace:
     ) -> Tensor:
         def element(*index: int) -> Any:
             row = [fn(index, (place,)) for place in range(extent)]
-            best = max(row) if kind == "max" else min(row)
-            return self.const([place for place, x in enumerate(row) if x == best][-1 if select_last else 0], dtype)
+            best = functools.reduce(FOLDS[kind], row)
+            places = [place for place, x in enumerate(row) if x == best or (x != x and best != best)]
+            return self.const(places[-1 if select_last else 0], dtype)
 
         return Tensor(shape, dtype, element)
 

@@ -7,7 +7,7 @@ import time
 import networkx
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from tests.strategies import graphs
 from tilewright.ir import Array, Graph, Node, Value, apply, apply_op, constant, dims, input_value, tensor
@@ -116,7 +116,6 @@ def test_a_ladder_of_diamonds_is_visited_once() -> None:
     assert len(graph.nodes) == 300
 
 
-@settings(deadline=None)
 @given(graphs())
 def test_random_graphs_verify_and_survive_a_rebuild(case: tuple[Graph, tuple[Array, ...]]) -> None:
     graph, arrays = case

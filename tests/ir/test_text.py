@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.strategies import graphs
@@ -45,7 +45,6 @@ def test_types_are_shown_and_checked() -> None:
         parse(typed.replace("scale) : float32[batch, 3]", "scale) : float32[batch, 4]"))
 
 
-@settings(deadline=None)
 @given(graphs())
 def test_random_graphs_round_trip(case: tuple[Graph, tuple[Array, ...]]) -> None:
     graph, arrays = case

@@ -1,6 +1,7 @@
-"""Fixtures of passes: a file `fixtures/<name>.txt` holds cases `== title`, a graph, `-->`, and what the pass makes of it.
+"""Fixtures of passes.
 
-`--> unchanged` says that the pass must leave the graph as it is.
+A file `fixtures/<pass>.txt` holds cases: `== title`, a graph, `-->`, and what the pass makes of it. `--> unchanged`
+says that it must leave the graph as it is.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "fixtures"
-_CASE = re.compile(r"^== (?P<title>.+)\n(?P<before>(?:.*\n)+?)-->(?P<after>(?: unchanged\n|\n(?:(?!== ).*\n?)*))", re.MULTILINE)
+_CASE = re.compile(
+    r"^== (?P<title>.+)\n(?P<before>(?:.*\n)+?)-->(?P<after>(?: unchanged\n|\n(?:(?!== ).*\n?)*))", re.MULTILINE
+)
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,15 @@ class Case:
 def read(file: Path) -> list[Case]:
     """The cases of a file, in order. Raises ValueError for text that belongs to none."""
     text = file.read_text()
-    cases = [
-        Case(file, m["title"], m["before"].strip(), "" if m["after"].strip() == "unchanged" else m["after"].strip() or "?")
-        for m in _CASE.finditer(text)
-    ]
+    cases = [Case(file, m["title"], m["before"].strip(), _expected(m["after"])) for m in _CASE.finditer(text)]
     if len(cases) != text.count("\n== ") + text.startswith("== "):
         raise ValueError(f"{file} holds a case that has no arrow")
     return cases
+
+
+def _expected(text: str) -> str:
+    """What a pass has to make; a question mark where that has not been written yet."""
+    return "" if text.strip() == "unchanged" else text.strip() or "?"
 
 
 def all_cases() -> list[Case]:

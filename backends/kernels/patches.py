@@ -1,0 +1,221 @@
+"""Sliding windows turned into contiguous rows: the padded input of a block of results, split by the phases of the stride.
+
+Tap k of the window at result i reads input i * stride + k * dilation - before. With the input stored as one plane per
+residue of the stride, that is place i + (k * dilation) // stride of plane (k * dilation) % stride: neighbouring results
+read neighbouring elements whatever the stride. All results of a block are numbered through along the rows of the planes;
+the numbers between one row's end and the next row's start stand for nothing, and are dropped in the end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tvm import tirx
+
+from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, index, minimum
+from tilewright.backends.kernels.ranges import Indices, cover, div_down, div_up, fits, maximum, named, nested, product
+
+_LINE = 16  # float32 in a cache line
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A window of `kernel` taps that slides over `size` elements, with `before` and `after` elements of padding."""
+
+    size: Index
+    kernel: int = 1
+    stride: int = 1
+    dilation: int = 1
+    before: Index = 0
+    after: Index = 0
+    count: Index = -1
+    """The number of windows; by default those that fit wholly."""
+
+    @property
+    def results(self) -> Index:
+        if not isinstance(self.count, int) or self.count >= 0:
+            return self.count
+        room = self.size + self.before + self.after - self.dilation * (self.kernel - 1) - 1
+        return div_down(room, self.stride) + 1
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether some tap may read outside."""
+        return not (isinstance(self.before, int) and isinstance(self.after, int) and self.before == self.after == 0)
+
+    @property
+    def is_trivial(self) -> bool:
+        """One element, one tap, one result."""
+        return isinstance(self.size, int) and self.size == self.kernel == 1 and not self.is_padded
+
+    @property
+    def period(self) -> int:
+        """After so many taps, the phases repeat."""
+        return self.stride // math.gcd(self.stride, self.dilation)
+
+    @property
+    def phases(self) -> int:
+        return min(self.kernel, self.period)
+
+    @property
+    def reach(self) -> int:
+        """Places that the last tap is beyond the first, in a plane."""
+        return (self.kernel - 1) * self.dilation // self.stride
+
+    def phase(self, tap: Index) -> Index:
+        return tap % self.period if self.phases > 1 else 0
+
+    def shift(self, tap: Index) -> Index:
+        return tap * self.dilation // self.stride
+
+    def residue(self, phase: Index) -> Index:
+        return phase * self.dilation % self.stride
+
+    def source(self, place: Index, residue: Index) -> Index:
+        """The input element at `place` of the plane of `residue`."""
+        return place * self.stride + residue - self.before
+
+
+def normalised(axes: Sequence[Axis]) -> tuple[tuple[Axis, ...], tuple[int, ...]]:
+    """At least two axes without trivial ones at the end, and the positions of the original axes among them.
+
+    A position of -1 stands for an axis that was left out: its index is always 0.
+    """
+    kept = [a for a, axis in enumerate(axes) if not axis.is_trivial] or [0]
+    missing = max(0, 2 - len(kept))
+    places = tuple(kept.index(a) + missing if a in kept else -1 for a in range(len(axes)))
+    return (*[Axis(1)] * missing, *(axes[a] for a in kept)), places
+
+
+@dataclass(frozen=True)
+class Blocking:
+    """Results are computed `rows` x `columns` at a time; `pitch` is the length of a row of planes, `plane` that of a plane."""
+
+    axes: tuple[Axis, ...]
+    rows: Index
+    columns: Index
+    pitch: Index
+    plane: Index
+
+    @property
+    def blocks(self) -> Indices:
+        """How many blocks: one per result of the leading axes, then along rows and columns."""
+        *lead, high, wide = self.axes
+        return (*(a.results for a in lead), div_up(high.results, self.rows), div_up(wide.results, self.columns))
+
+    @property
+    def planes(self) -> int:
+        """Planes per channel."""
+        *lead, high, wide = self.axes
+        return math.prod(a.kernel for a in lead) * high.phases * wide.phases
+
+    @property
+    def padded(self) -> bool:
+        return any(axis.is_padded for axis in self.axes)
+
+    def tap(self, taps: Sequence[Index]) -> Index:
+        """Where a channel's tap of the first result of the block lies."""
+        *lead, high, wide = self.axes
+        *lead_taps, i, j = taps
+        plane: Index = 0
+        for axis, t in zip(lead, lead_taps, strict=True):
+            plane = plane * axis.kernel + t
+        plane = (plane * high.phases + high.phase(i)) * wide.phases + wide.phase(j)
+        return plane * self.plane + high.shift(i) * self.pitch + wide.shift(j)
+
+
+def block_results(k: Loops, axes: Sequence[Axis], limit: int) -> Blocking:
+    """Blocks of about `limit` results, all of about the same size, whole rows if they fit."""
+    *_, high, wide = axes
+    columns = _even(k, wide.results, minimum(wide.results, limit))
+    pitch = named(k, "pitch", columns + wide.reach)
+    rows = _even(k, high.results, maximum(1, div_down(limit, pitch)))
+    lines = div_up((rows + high.reach) * pitch, _LINE)
+    odd = lines + 1 - lines % 2  # planes a power of two apart would share the same few places of the cache
+    return Blocking(tuple(axes), rows, columns, pitch, named(k, "plane", odd * _LINE))
+
+
+def _even(k: Loops, total: Index, most: Index) -> Index:
+    """The size of the fewest equal parts of `total` that are at most `most`."""
+    return named(k, "part", div_up(total, maximum(1, div_up(total, most))))
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block: the leading results' indices, its first row and column, and how many of each it really has."""
+
+    lead: Indices
+    row: Index
+    column: Index
+    rows: Index
+    columns: Index
+
+    @classmethod
+    def at(cls, k: Loops, blocking: Blocking, place: Indices) -> Block:
+        """The block of the given number along each axis of `blocking.blocks`."""
+        *lead, i, j = place
+        *_, high, wide = blocking.axes
+        row, rows = _part(k, i, blocking.rows, high.results)
+        column, columns = _part(k, j, blocking.columns, wide.results)
+        return cls(tuple(lead), row, column, rows, columns)
+
+
+def _part(k: Loops, number: Index, size: Index, total: Index) -> tuple[Index, Index]:
+    if isinstance(size, int) and isinstance(total, int) and total % size == 0:
+        return (0 if size == total else number * size), size
+    first = named(k, "first", number * size)
+    return first, named(k, "extent", minimum(size, total - first))
+
+
+def fill_patch(
+    k: Loops,
+    lanes: int,
+    blocking: Blocking,
+    block: Block,
+    patch: Buffer,
+    channels: int,
+    fill: Expr,
+    load: Callable[[Index, Indices], Expr],
+) -> None:
+    """Copy what the block reads: `patch` [channels * planes * plane] from `load(channel, input indices)`, `fill` outside."""
+    *lead, high, wide = blocking.axes
+    size = channels * blocking.planes * blocking.plane
+    if blocking.padded:
+        cover(k, size, lanes, lambda i: k.store(patch, (i,), fill))
+    with k.serial(channels) as c, nested(k, [a.kernel for a in lead]) as taps, k.serial(high.phases) as phase:
+        planes = index(c)
+        for axis, tap in zip(lead, taps, strict=True):
+            planes = planes * axis.kernel + tap
+        first = k.let("planes", (planes * high.phases + phase) * wide.phases)
+        with k.serial(block.rows + high.reach) as row:
+            places = [a.source(i, 0) + t * a.dilation for a, i, t in zip(lead, block.lead, taps, strict=True)]
+            places.append(k.let("source", index(high.source(block.row + row, high.residue(phase)))))
+            with k.when(_inside(blocking.axes[:-1], places)):
+                for p in range(wide.phases):
+                    start = (first + p) * blocking.plane + row * blocking.pitch
+                    _copy_row(k, lanes, wide, block, p, lambda j, at, s=start: k.store(patch, (s + j,), load(c, (*places, at))))
+
+
+def _inside(axes: Sequence[Axis], places: Sequence[Index]) -> Expr | bool:
+    conditions = [
+        c for axis, place in zip(axes, places, strict=True) if axis.is_padded for c in (place >= 0, place < axis.size)
+    ]
+    return tirx.all(*conditions) if conditions else True
+
+
+def _copy_row(
+    k: Loops, lanes: int, wide: Axis, block: Block, phase: int, copy: Callable[[Index, Index], None]
+) -> None:
+    """`copy(place in the row, input column)` for all places that lie inside the input."""
+    base = wide.source(block.column, wide.residue(phase))
+    low = named(k, "low", maximum(0, div_up(-base, wide.stride)))
+    high = minimum(block.columns + wide.reach, div_up(wide.size - base, wide.stride))
+    extent = named(k, "extent", maximum(0, high - low))
+    if wide.stride == 1:
+        cover(k, extent, lanes, lambda j: copy(j, base + j), low)
+        return
+    with k.serial(extent) as i:
+        j = low + i
+        copy(j, base + j * wide.stride)
