@@ -15,7 +15,6 @@ import json
 import math
 import os
 import struct
-import uuid
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -44,7 +43,7 @@ _CHUNK_PAGES = 4096
 def save(model: CompiledModel, path: str | Path) -> None:
     """Write `model` to `path`, whole or not at all. Raises ArtifactError if that is not possible."""
     path = Path(path)
-    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    temporary = path.with_name(f".{path.name}-{os.urandom(8).hex()}")
     try:
         _write(model, temporary)
         temporary.replace(path)

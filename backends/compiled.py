@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tilewright.backends.host import host_functions
-from tilewright.backends.program import Dim, Program, evaluate, symbols
+from tilewright.backends.program import Program
 from tilewright.backends.runtime import Array, Executable, Runner
 from tilewright.backends.signature import Signature, TensorInfo, describe
+from tilewright.backends.sizes import Dim, evaluate, symbols
 from tilewright.backends.target import Target
 from tilewright.backends.threads import checked_threads, default_threads
 from tilewright.ir.errors import CompilerError, InputError

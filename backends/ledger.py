@@ -9,6 +9,8 @@ from typing import Any
 
 from tilewright.backends.probes import Peaks
 
+_WIDTH = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -66,7 +68,7 @@ class Report:
         from rich.console import Console
 
         text = io.StringIO()
-        Console(file=text, width=132).print(self._table())
+        Console(file=text, width=_WIDTH).print(self._table())
         return f"{text.getvalue()}{self._summary()}\n"
 
     def _table(self) -> Any:
@@ -74,12 +76,10 @@ class Report:
         from rich.table import Table
 
         table = Table(box=box.SIMPLE_HEAD)
-        table.add_column("kernel", no_wrap=True)
-        table.add_column("from", overflow="ellipsis", no_wrap=True, ratio=1)
-        table.add_column("by")
-        table.add_column("dtype")
+        for column in ("kernel", "from", "by", "dtype"):
+            table.add_column(column, no_wrap=True)
         for column in ("us", "%", "GFLOP/s", "GB/s", "of peak"):
-            table.add_column(column, justify="right")
+            table.add_column(column, no_wrap=True, justify="right")
         total = sum(row.seconds for row in self.rows) or 1.0
         for row in self.rows:
             table.add_row(*self._cells(row, total))
@@ -88,8 +88,8 @@ class Report:
     def _cells(self, row: Row, total: float) -> tuple[str, ...]:
         rates = (row.flops_per_second / 1e9, row.bytes_per_second / 1e9)
         return (
-            row.kernel,
-            ", ".join(row.sources),
+            _cut(row.kernel, 32),
+            _cut(", ".join(row.sources), 64),
             row.origin,
             row.dtype,
             f"{row.seconds * 1e6:.1f}",
@@ -105,3 +105,7 @@ class Report:
             f"a call for {inputs or 'no inputs'} on {self.peaks.threads} threads. Measured peak: "
             f"{self.peaks.flops / 1e9:.0f} GFLOP/s in float32, {self.peaks.bytes / 1e9:.1f} GB/s from memory."
         )
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 3]}..."

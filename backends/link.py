@@ -55,6 +55,6 @@ def _run(command: list[str], folder: str) -> None:
             command, cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise BuildError(f"The linker '{command[0]}' did not run: {error}.") from error
+        raise BuildError(f"The linker ({' '.join(command)}) did not run: {error}.") from error
     if done.returncode:
-        raise BuildError(f"The linker '{command[0]}' failed: {done.stderr.strip() or done.stdout.strip()}.")
+        raise BuildError(f"The linker ({' '.join(command)}) failed: {done.stderr.strip() or done.stdout.strip()}.")

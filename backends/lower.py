@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from tilewright.backends import kernel_text
@@ -44,7 +45,7 @@ class Lowered:
 
 def lower(graph: Graph, specs: Mapping[Node, KernelSpec], built: Mapping[str, BuiltKernel]) -> Lowered:
     """Order the calls, and pack each weight as the kernel that reads it wants."""
-    lowering = _Lowering(specs, built)
+    lowering = _Lowering(specs, built, {str(d) for v in graph.inputs for d in v.shape if not isinstance(d, int)})
     steps = [lowering.step(node) for node in graph.nodes]
     inputs = tuple(Port(v.name, lowering.id(v), _tensor_spec(v.type)) for v in graph.inputs)
     outputs = tuple(
@@ -58,8 +59,11 @@ def lower(graph: Graph, specs: Mapping[Node, KernelSpec], built: Mapping[str, Bu
 class _Lowering:
     """Names values, and collects the weights that the calls read."""
 
-    def __init__(self, specs: Mapping[Node, KernelSpec], built: Mapping[str, BuiltKernel]) -> None:
-        self.specs, self.built = specs, built
+    def __init__(
+        self, specs: Mapping[Node, KernelSpec], built: Mapping[str, BuiltKernel], symbols: AbstractSet[str]
+    ) -> None:
+        """`symbols` are those that are plain sizes of the program's inputs."""
+        self.specs, self.built, self.symbols = specs, built, symbols
         self.ids: dict[Value, str] = {}
         self.weights: dict[str, Array] = {}
         self._packed: dict[tuple[Value, str], str] = {}
@@ -96,14 +100,16 @@ class _Lowering:
         kernel = self.built[self.specs[node].name]
         inputs = tuple(self.packed(v, kernel, i) for i, v in enumerate(node.inputs))
         scalars = tuple(kernel_text.scalar_symbols(body))
-        note = Note((node.source,), kernel.rule, _compute_dtype(body), _text(flops(body.nodes)))
+        note = Note((node.source,), kernel.rule, _compute_dtype(body), _text(flops(body.nodes)), _gathered(body))
         return KernelCall(kernel.name, inputs, tuple(self.result(r) for r in node.results), scalars, note)
 
     def host(self, node: Node) -> HostCall:
         inputs = dict.fromkeys(node.inputs)
         note = Note((node.source or node.op.name,), "host", node.results[0].dtype)
         results = tuple(self.result(r) for r in node.results)
-        return HostCall(show(_alone(node)), tuple(self.id(v) for v in inputs), results, note)
+        alone = _alone(node)
+        symbols = tuple(s for s in kernel_text.scalar_symbols(alone) if s in self.symbols)
+        return HostCall(show(alone), tuple(self.id(v) for v in inputs), results, symbols, note)
 
 
 def _alone(node: Node) -> Graph:
@@ -111,6 +117,12 @@ def _alone(node: Node) -> Graph:
     inputs = {v: input_value(f"i{i}", v.type) for i, v in enumerate(dict.fromkeys(node.inputs))}
     results = node.with_inputs([inputs[v] for v in node.inputs]).results
     return Graph(tuple(inputs.values()), results, tuple(f"o{i}" for i in range(len(results))))
+
+
+def _gathered(body: Graph) -> tuple[int, ...]:
+    """Positions of the tables from which a kernel only picks rows."""
+    tables = {node.inputs[0] for node in body.nodes if node.op.name in ("gather", "slice")}
+    return tuple(i for i, value in enumerate(body.inputs) if value in tables)
 
 
 def _compute_dtype(body: Graph) -> str:

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from tilewright.backends.ledger import Row
-from tilewright.backends.program import HOST_CALL, HostCall, KernelCall, Program, View, evaluate, symbols
+from tilewright.backends.program import HOST_CALL, HostCall, KernelCall, Program, View
 from tilewright.backends.runtime import Array, Runner
+from tilewright.backends.sizes import evaluate, symbols
 
 _GO_ON = 0  # TVM's VMInstrumentReturnKind::kNoOp
-_GATHER = "gather"  # reads only a part of its first input
 
 
 class _Watch:
@@ -60,9 +60,7 @@ def profile(program: Program, runner: Runner, arrays: Sequence[Array], threads: 
 def _row(step: KernelCall | HostCall, seconds: float, sizes_in_bytes: list[int], sizes: dict[str, int]) -> Row:
     note = step.note
     known = symbols([note.flops]) <= set(sizes)
-    moved = sum(sizes_in_bytes)
-    if note.rule.startswith(_GATHER):
-        moved -= sizes_in_bytes[0] - min(sizes_in_bytes[0], sizes_in_bytes[-1])
+    moved = sum(size for i, size in enumerate(sizes_in_bytes) if i not in note.gathered)
     flops = float(evaluate(note.flops, sizes)) if known else 0.0
     name, origin = ("host", "host") if isinstance(step, HostCall) else (step.kernel, note.rule)
     return Row(name, note.sources, origin, note.dtype, seconds, flops, float(moved))

@@ -6,21 +6,17 @@ sizes that may depend on named symbols. It imports nothing heavy, so that a save
 
 from __future__ import annotations
 
-import ast
-import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from types import CodeType
 from typing import Any, TypeAlias
+
+from tilewright.backends.sizes import Dim
 
 ENTRY = "main"
 """Name of the executable's function: `main(*inputs, weights, host_functions)`."""
 
 HOST_CALL = "tilewright.host_call"
 """Name of the packed function through which the executable calls the host: `host_call(function, *inputs)`."""
-
-Dim: TypeAlias = "int | str"
-"""A size: a number, or Python syntax over symbol names with + - * // % and the functions min and max."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +49,16 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """For the ledger: names of source nodes, schedule rule, arithmetic operations per call and their element type."""
+    """For the ledger: names of source nodes, schedule rule, arithmetic operations per call and their element type.
+
+    `gathered` are the positions of inputs of which a call reads only a few rows.
+    """
 
     sources: tuple[str, ...] = ()
     rule: str = ""
     dtype: str = "float32"
     flops: Dim = 0
+    gathered: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ def _results(data: Iterable[Mapping[str, Any]]) -> tuple[Result, ...]:
 
 
 def _note(data: Mapping[str, Any]) -> Note:
-    return Note(tuple(data["sources"]), data["rule"], data["dtype"], data["flops"])
+    return Note(tuple(data["sources"]), data["rule"], data["dtype"], data["flops"], tuple(data["gathered"]))
 
 
 def _step(data: Mapping[str, Any]) -> Step:
@@ -175,43 +175,3 @@ def _step(data: Mapping[str, Any]) -> Step:
             outputs, scalars = _results(data["outputs"]), tuple(data["scalars"])
             return KernelCall(data["kernel"], tuple(data["inputs"]), outputs, scalars, _note(data["note"]))
     raise KeyError(f"unknown step {data['step']!r}")
-
-
-_OPERATIONS = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.USub, ast.Add, ast.Sub, ast.Mult, ast.FloorDiv, ast.Mod)
-_LEAVES = (ast.Name, ast.Load, ast.Constant)
-
-
-@functools.lru_cache(maxsize=4096)
-def parse_dim(text: str) -> ast.expr:
-    """The syntax tree of a size expression. Raises ValueError for anything but the operators that `Dim` names."""
-    try:
-        tree = ast.parse(text, mode="eval")
-    except SyntaxError as error:
-        raise ValueError(f"{text!r} is not a size") from error
-    if not all(map(_is_allowed, ast.walk(tree))):
-        raise ValueError(f"{text!r} is not a size")
-    return tree.body
-
-
-def _is_allowed(node: ast.AST) -> bool:
-    if isinstance(node, ast.Call):
-        return isinstance(node.func, ast.Name) and node.func.id in ("min", "max")
-    return isinstance(node, _OPERATIONS + _LEAVES)
-
-
-@functools.lru_cache(maxsize=4096)
-def _compiled(text: str) -> CodeType:
-    return compile(ast.Expression(parse_dim(text)), "<size>", "eval")
-
-
-def symbols(dims: Iterable[Dim]) -> set[str]:
-    """Names of the symbols in `dims`."""
-    nodes = (node for d in dims if isinstance(d, str) for node in ast.walk(parse_dim(d)))
-    return {node.id for node in nodes if isinstance(node, ast.Name)} - {"min", "max"}
-
-
-def evaluate(dim: Dim, sizes: Mapping[str, int]) -> int:
-    """The number for given sizes of the symbols. Raises NameError for a symbol without a size."""
-    if isinstance(dim, int):
-        return dim
-    return int(eval(_compiled(dim), {"__builtins__": {"min": min, "max": max}}, dict(sizes)))  # checked by parse_dim

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from tilewright.backends.program import ENTRY, HOST_CALL, Program
 from tilewright.backends.threads import PoolSize
 from tilewright.ir.errors import BuildError, InputError
+from tilewright.ir.types import numpy_dtype
 
 Array = NDArray[Any]
 HostFunction = Callable[..., Sequence[Array]]
@@ -30,6 +31,7 @@ HostFunction = Callable[..., Sequence[Array]]
 ALIGNMENT = 64
 """Kernels load and store whole vectors: what they are given starts at a multiple of this many bytes."""
 
+_BFLOAT16 = "bfloat16"
 _CPU, _DEVICE_INDEX, _POOLED = 1, 0, 2  # DLPack's device type, the device, TVM's AllocatorType::kPooled
 _SIZES_BEFORE_CLEARING = 16
 
@@ -107,12 +109,27 @@ def aligned(array: Array) -> Array:
 
 def to_tensor(array: Array) -> Any:
     """The array as a TVM tensor over the same bytes, or over an aligned copy."""
-    return ffi().from_dlpack(aligned(array))
+    if array.dtype.name == _BFLOAT16:  # of which numpy's DLPack knows nothing
+        return _viewed(to_tensor(array.view(np.uint16)), _BFLOAT16)
+    return ffi().from_dlpack(aligned(array) if array.size else _compact(array))
 
 
 def to_array(tensor: Any) -> Array:
     """A numpy view of a TVM tensor, which it keeps alive."""
+    if str(tensor.dtype) == _BFLOAT16:
+        return np.from_dlpack(_viewed(tensor, "uint16")).view(numpy_dtype(_BFLOAT16))
     return np.from_dlpack(tensor)
+
+
+def _viewed(tensor: Any, dtype: str) -> Any:
+    """The same bytes as elements of another dtype of the same width."""
+    return ffi().get_global_func("runtime.TVMTensorCreateView")(tensor, tensor.shape, ffi().dtype(dtype), 0)
+
+
+def _compact(array: Array) -> Array:
+    """An array without elements, with the strides that TVM calls compact, which numpy's are not."""
+    strides = [int(np.prod(array.shape[axis + 1 :])) * array.itemsize for axis in range(array.ndim)]
+    return np.lib.stride_tricks.as_strided(aligned_empty(array.shape, array.dtype), strides=strides)
 
 
 class Runner:

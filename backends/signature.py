@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from tilewright.backends.program import Dim, Port, evaluate, symbols
+from tilewright.backends.program import Port
 from tilewright.backends.runtime import Array
+from tilewright.backends.sizes import Dim, evaluate, symbols
 from tilewright.ir.errors import InputError
 from tilewright.ir.types import numpy_dtype
 

@@ -18,7 +18,6 @@ from tvm import relax, tirx
 from tilewright.backends.build import BuiltKernel
 from tilewright.backends.program import (
     HOST_CALL,
-    Dim,
     HostCall,
     KernelCall,
     Program,
@@ -26,9 +25,8 @@ from tilewright.backends.program import (
     Step,
     TensorSpec,
     View,
-    parse_dim,
-    symbols,
 )
+from tilewright.backends.sizes import Dim, parse_dim, symbols
 from tilewright.backends.target import KNOWN_FEATURES, Target
 from tilewright.ir.errors import BuildError
 
@@ -45,13 +43,12 @@ _PIPELINE = (
 )
 
 
-# What plain loops need. The default pipeline is made for scheduled blocks; some of its passes (common subexpressions, loop
-# partition) fail on loops with run-time sizes, and LLVM does their work as well.
+# What plain loops need. The default pipeline is made for scheduled blocks; some of its passes (common subexpressions,
+# loop partition) fail on loops with run-time sizes, and LLVM does their work as well.
 _LOOPS_PIPELINE = (
     tirx.transform.FlattenBuffer(),
     tirx.transform.BF16ComputeLegalize(),
     tirx.transform.VectorizeLoop(True),
-    tirx.transform.StorageRewrite(),
     tirx.transform.UnrollLoop(),
     tirx.transform.StmtSimplify(),
     tirx.transform.RemoveNoOp(),
@@ -138,6 +135,7 @@ class _ProgramBuilder:
     def build(self) -> Any:
         for port in self.program.inputs:
             self._declare(port.spec.dims)
+        for port in self.program.inputs:
             self.values[port.value] = relax.Var(port.value, self._type(port.spec))
         inputs = [self.values[port.value] for port in self.program.inputs]
         with self.block.function("main", [*inputs, self.weights, self.hosts]):
@@ -155,9 +153,7 @@ class _ProgramBuilder:
         if isinstance(step, KernelCall):
             self._kernel(step)
         elif isinstance(step, View):
-            shape = relax.ShapeExpr(self._dims(step.result.spec.dims))
-            view = self.block.emit(relax.op.reshape(self._value(step.source), shape))
-            self.values[step.result.value] = view
+            self._view(step)
         else:
             self._host(step)
 
@@ -166,6 +162,13 @@ class _ProgramBuilder:
         outputs = [self._allocate(result) for result in step.outputs]
         scalars = [self._scalar(dim) for dim in step.scalars]
         self._packed(step.kernel, [*inputs, *outputs, *scalars], relax.TupleType([]))
+
+    def _view(self, step: View) -> None:
+        if 0 in step.result.spec.dims:  # which Relax would read as "the old size"
+            self._allocate(step.result)
+            return
+        shape = relax.ShapeExpr(self._dims(step.result.spec.dims))
+        self.values[step.result.value] = self.block.emit(relax.op.reshape(self._value(step.source), shape))
 
     def _allocate(self, result: Result) -> Any:
         shape = relax.ShapeExpr(self._dims(result.spec.dims))

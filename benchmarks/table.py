@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -29,12 +30,12 @@ def missed(rows: Rows) -> Rows:
 def show(title: str, rows: Rows) -> None:
     """Print the rows as a table, with a column for every key."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for column in columns:
         table.add_column(column, justify="left" if column == columns[0] else "right")
     for row in rows:
         table.add_row(*(_cell(row.get(column, "")) for column in columns))
-    Console().print(table)
+    Console(width=132).print(table)
 
 
 def _cell(value: str | float | bool) -> str:

@@ -12,7 +12,8 @@ import numpy as np
 from tilewright.ir import dims
 from tilewright.ir.graph import Graph, Value, constant
 from tilewright.ir.op import Array
-from tilewright.passes.rewrite import Decline, Match, Pattern, Patterns, Replacement, rewrite, rule, uniform
+from tilewright.passes.patterns import Match, Pattern, Patterns, uniform
+from tilewright.passes.rewrite import Decline, Replacement, rewrite, rule
 
 # Scores replaced by numbers below this are as good as minus infinity after softmax, whatever is added to them.
 EXCLUDED = -1e9

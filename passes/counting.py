@@ -12,7 +12,7 @@ from tilewright.ir.dims import Dim
 from tilewright.ir.graph import Node, Value
 from tilewright.ir.op import Array
 from tilewright.ir.types import INTEGERS
-from tilewright.passes.rewrite import uniform
+from tilewright.passes.patterns import uniform
 
 MAX_DEPTH = 16
 MAX_CONSTANT = 1 << 16

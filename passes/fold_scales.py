@@ -10,7 +10,8 @@ import numpy as np
 
 from tilewright.ir.graph import Graph, Node, Value, constant
 from tilewright.ir.op import Array
-from tilewright.passes.rewrite import Decline, Match, Pattern, Patterns, Replacement, rewrite, rule, uniform
+from tilewright.passes.patterns import Match, Pattern, Patterns, uniform
+from tilewright.passes.rewrite import Decline, Replacement, rewrite, rule
 from tilewright.passes.rules_algebra import is_float
 
 CONVS = ("conv", "conv_transpose")

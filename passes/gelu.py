@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from tilewright.ir.graph import Graph, Value
-from tilewright.passes.rewrite import Match, Pattern, Patterns, Replacement, rewrite, rule
+from tilewright.passes.patterns import Match, Pattern, Patterns
+from tilewright.passes.rewrite import Replacement, rewrite, rule
 
 CUBIC = 0.044715
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tilewright.ir.graph import Graph, Value
 from tilewright.passes.normalization import mean, normalized, parameter, times_root
-from tilewright.passes.rewrite import Decline, Match, Pattern, Patterns, Replacement, rewrite, rule
+from tilewright.passes.patterns import Match, Pattern, Patterns
+from tilewright.passes.rewrite import Decline, Replacement, rewrite, rule
 
 
 def _two_pass(p: Patterns, x: Pattern, epsilon: Pattern, scale: Pattern) -> Pattern:

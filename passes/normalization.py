@@ -9,7 +9,8 @@ import numpy as np
 from tilewright.ir import dims
 from tilewright.ir.graph import Value, constant
 from tilewright.ir.types import numpy_dtype
-from tilewright.passes.rewrite import Decline, Match, Pattern, Patterns, Replacement, uniform
+from tilewright.passes.patterns import Match, Pattern, Patterns, uniform
+from tilewright.passes.rewrite import Decline, Replacement
 
 
 def mean(p: Patterns, x: Pattern) -> Pattern:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tilewright.ir.graph import Graph, Value
 from tilewright.passes.normalization import mean, normalized, parameter, times_root
-from tilewright.passes.rewrite import Decline, Match, Replacement, rewrite, rule
+from tilewright.passes.patterns import Match
+from tilewright.passes.rewrite import Decline, Replacement, rewrite, rule
 
 
 @rule(lambda p, x, epsilon, scale: times_root(p, x, mean(p, p.mul(x, x)).named("power"), epsilon, scale))

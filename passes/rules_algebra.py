@@ -13,7 +13,8 @@ from tilewright.ir import dims
 from tilewright.ir.graph import Value, constant
 from tilewright.ir.op import Array
 from tilewright.ir.types import FLOATS
-from tilewright.passes.rewrite import Decline, Match, Replacement, is_number, rule, uniform
+from tilewright.passes.patterns import Match, is_number, uniform
+from tilewright.passes.rewrite import Decline, Replacement, rule
 
 
 def is_float(array: Array) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tilewright.ir.graph import Value
 from tilewright.ir.types import FLOATS, numpy_dtype
-from tilewright.passes.rewrite import Decline, Match, Replacement, rule
+from tilewright.passes.patterns import Match
+from tilewright.passes.rewrite import Decline, Replacement, rule
 
 SIGNIFICANT_BITS = {"bfloat16": 8, "float16": 11, "float32": 24, "float64": 53}
 EXPONENT_BITS = {"bfloat16": 8, "float16": 5, "float32": 8, "float64": 11}

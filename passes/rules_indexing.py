@@ -8,7 +8,8 @@ from tilewright.ir import dims
 from tilewright.ir.dims import Dim
 from tilewright.ir.graph import Value, constant
 from tilewright.passes.counting import Counting, counting, least
-from tilewright.passes.rewrite import Decline, Match, Replacement, rule, uniform
+from tilewright.passes.patterns import Match, uniform
+from tilewright.passes.rewrite import Decline, Replacement, rule
 
 
 @rule(lambda p, data, indices: p.gather(data, indices))

@@ -9,7 +9,8 @@ from tilewright.ir.dims import Dim
 from tilewright.ir.graph import Value
 from tilewright.ir.op import Kind
 from tilewright.ir.ops import TABLE
-from tilewright.passes.rewrite import Decline, Match, Replacement, rule
+from tilewright.passes.patterns import Match
+from tilewright.passes.rewrite import Decline, Replacement, rule
 
 ELEMENTWISE = tuple(name for name, op in TABLE.items() if op.kind is Kind.ELEMENTWISE)
 REDUCTIONS = ("reduce_sum", "reduce_mean", "reduce_max", "reduce_min", "reduce_prod")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tilewright.ir.graph import Graph, Value
-from tilewright.passes.rewrite import Decline, Match, Pattern, Patterns, Replacement, rewrite, rule
+from tilewright.passes.patterns import Match, Pattern, Patterns
+from tilewright.passes.rewrite import Decline, Replacement, rewrite, rule
 
 
 def _centred(p: Patterns, x: Pattern) -> Pattern:

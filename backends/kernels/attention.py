@@ -1,7 +1,7 @@
 """Scaled dot-product attention in one kernel: the scores of a few query rows at a time, never the whole matrix.
 
-A task copies the keys of one head, transposed, and its values to panels of whole vectors. Then, for each block of query rows:
-scores = Q K^T by a register tile, softmax in place, output = scores V by the same tile, divided by the sums at the end.
+A task copies the keys of one head, transposed, and its values to panels of whole vectors. Then, for each block of query
+rows: scores = Q K^T by a register tile, softmax in place, output = scores V by the same tile, divided by the sums last.
 """
 
 from __future__ import annotations
@@ -13,10 +13,22 @@ from dataclasses import dataclass
 from tvm import tirx
 
 from tilewright.backends.kernels import vmath
-from tilewright.backends.kernels.loops import Expr, Index, Loops, ceildiv, const, index, minimum, quotient
+from tilewright.backends.kernels.loops import (
+    FORK_WORK,
+    Expr,
+    Index,
+    Loops,
+    ceildiv,
+    const,
+    index,
+    minimum,
+    product,
+    quotient,
+)
 from tilewright.backends.kernels.tile import Tile, Vectors, fold_lanes, multiply
 
 Load = Callable[[Expr, Expr, Expr, Expr], Expr]
+Fold = Callable[[Expr, Expr], Expr]
 Store = Callable[[Expr, Expr, Expr, Expr, Expr], None]
 
 _ROWS_PER_TASK = 128  # query rows that share one copy of the keys and values
@@ -52,14 +64,15 @@ def attention(k: Loops, machine: Vectors, sizes: Attention, store: Store) -> Non
     """store(b, h, i, e, softmax(scale * Q K^T + mask) V) for i < queries and e < width."""
     tile = attention_tile(machine)
     chunks = ceildiv(sizes.queries, _ROWS_PER_TASK)
-    with k.parallel(sizes.batch * sizes.heads * chunks) as task:
+    work = product((sizes.batch, sizes.heads, sizes.queries, sizes.keys, sizes.depth + sizes.width))
+    with k.parallel(sizes.batch * sizes.heads * chunks, worth=work >= FORK_WORK) as task:
         b, h, chunk = k.indices(task, (sizes.batch, sizes.heads, chunks))
         start = k.let("start", chunk * _ROWS_PER_TASK)
         _Head(k, tile, sizes, b, h, store).rows(start, minimum(sizes.queries - start, _ROWS_PER_TASK))
 
 
 class _Head:
-    """The rows of one task: panels of keys [blocks, depth, columns] and values [blocks, keys, columns], and row blocks."""
+    """A task and its scratch: keys as [blocks, depth, columns], values as [blocks, keys, columns], blocks of rows."""
 
     def __init__(self, k: Loops, tile: Tile, sizes: Attention, b: Expr, h: Expr, store: Store) -> None:
         self.k, self.tile, self.sizes, self.b, self.h, self.store = k, tile, sizes, b, h, store
@@ -99,18 +112,21 @@ class _Head:
 
     def _pack_values(self) -> None:
         """Zero beyond the last column."""
-        k, sizes, columns = self.k, self.sizes, self.tile.columns
-        with k.serial(sizes.keys, name="j") as j:
+        with self.k.serial(self.sizes.keys, name="j") as j:
             for block in range(int(self.value_blocks)):
-                first = block * columns
-                count = min(columns, sizes.width - first)
+                self._pack_value_row(j, block)
 
-                def copy(e: Expr, block: int = block, first: int = first) -> None:
-                    k.store(self.values, (block, j, e), sizes.value(self.b, self.h, j, e + first))
+    def _pack_value_row(self, j: Expr, block: int) -> None:
+        k, columns = self.k, self.tile.columns
+        first = block * columns
+        count = min(columns, self.sizes.width - first)
 
-                k.lanes(count, self.tile.lanes, copy)
-                with k.serial(columns - count, start=count, name="e") as e:
-                    k.store(self.values, (block, j, e), 0.0)
+        def copy(e: Expr) -> None:
+            k.store(self.values, (block, j, e), self.sizes.value(self.b, self.h, j, e + first))
+
+        k.lanes(count, self.tile.lanes, copy)
+        with k.serial(columns - count, start=count, name="e") as e:
+            k.store(self.values, (block, j, e), 0.0)
 
     def _pack_queries(self, first: Expr, height: Expr) -> None:
         """Scaled; rows beyond the last are zero."""
@@ -150,9 +166,7 @@ class _Head:
         total = self._fold_row(r, 0.0, tirx.Add, weight)
         k.store(self.factors, (r,), const(1.0, "float32") / total)
 
-    def _fold_row(
-        self, r: Expr, initial: float, fold: Callable[[Expr, Expr], Expr], term: Callable[[Expr], Expr]
-    ) -> Expr:
+    def _fold_row(self, r: Expr, initial: float, fold: Fold, term: Callable[[Expr], Expr]) -> Expr:
         """The fold of one row, lane by lane and then over the lanes."""
         k, lanes = self.k, self.tile.lanes
         partial = k.local("partial", (lanes,))
@@ -164,15 +178,18 @@ class _Head:
         return k.let("folded", fold_lanes(partial[tirx.Ramp(index(0), index(1), lanes)], lanes, fold))
 
     def _multiply_values(self, first: Expr, height: Expr) -> None:
-        k, tile, sizes = self.k, self.tile, self.sizes
         for block in range(int(self.value_blocks)):
-            multiply(
-                k, tile, tile.rows, sizes.keys,
-                lambda r, j: self.scores[r, j],
-                lambda j, c, block=block: self.values[block, j, c],  # type: ignore[misc]
-                lambda r, c, total: k.store(self.output, (r, c), total),
-            )  # fmt: skip
-            self._store_block(first, height, block * tile.columns)
+            self._multiply_value_block(block)
+            self._store_block(first, height, block * self.tile.columns)
+
+    def _multiply_value_block(self, block: int) -> None:
+        k, tile = self.k, self.tile
+        multiply(
+            k, tile, tile.rows, self.sizes.keys,
+            lambda r, j: self.scores[r, j],
+            lambda j, c: self.values[block, j, c],
+            lambda r, c, total: k.store(self.output, (r, c), total),
+        )  # fmt: skip
 
     def _store_block(self, first: Expr, height: Expr, column: int) -> None:
         k, tile = self.k, self.tile

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tilewright.ir import dims
 from tilewright.ir.dims import Dim
-from tilewright.ir.graph import Graph, Value, input_value
+from tilewright.ir.graph import Graph, Node, Value, input_value
 from tilewright.ir.op import Kind
 
 
@@ -15,7 +15,7 @@ def collapse(body: Graph) -> Graph:
 
     Inputs and outputs keep their order, and each keeps its elements in their order.
     """
-    if len(body.outputs) != 1 or any(node.op.kind is not Kind.ELEMENTWISE for node in body.nodes):
+    if len(body.outputs) != 1 or not all(map(_goes_by_element, body.nodes)):
         return body
     shape = body.outputs[0].shape
     values = [*body.inputs, *(r for node in body.nodes for r in node.results)]
@@ -28,6 +28,11 @@ def collapse(body: Graph) -> Graph:
         rebuilt = node.with_inputs([inner[v] if v in inner else _scalar(v) for v in node.inputs])
         inner.update(zip(node.results, rebuilt.results, strict=True))
     return Graph(tuple(inner[v] for v in body.inputs), (inner[body.outputs[0]],), body.output_names)
+
+
+def _goes_by_element(node: Node) -> bool:
+    """Every input is broadcast as numpy does it; a scale along one axis is not."""
+    return node.op.kind is Kind.ELEMENTWISE and node.attrs.get("axis") is None
 
 
 def _scalar(value: Value) -> Value:
@@ -56,5 +61,7 @@ def _runs(shape: Sequence[Dim], masks: Sequence[tuple[bool, ...]]) -> list[list[
 
 
 def _merged(value: Value, shape: Sequence[Dim], runs: Sequence[Sequence[int]]) -> list[Dim]:
+    if not value.rank:
+        return []
     padded = (1,) * (len(shape) - value.rank) + value.shape
     return [dims.product(padded[axis] for axis in run) for run in runs]

@@ -6,13 +6,14 @@ convolutions are the same loops with other extents.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, const, minimum
+from tilewright.backends.kernels.loops import Buffer, Condition, Expr, Index, Loops, const, minimum
 from tilewright.backends.kernels.packing_conv import conv_block
 from tilewright.backends.kernels.patches import Axis, Block, Blocking, block_results, fill_patch, normalised
-from tilewright.backends.kernels.ranges import Indices, cover, div_up, named, nested, product, tasks
+from tilewright.backends.kernels.ranges import Indices, cover, div_down, div_up, named, nested, product, tasks
 from tilewright.backends.kernels.tile import Vectors
 
 _CACHE = 1 << 16  # float32 of input that a block may read: a quarter of a megabyte
@@ -20,6 +21,9 @@ _BLOCKS = (96, 1024)  # results a block, at least and at most
 _TASKS = 16  # enough to balance the threads
 _REUSE = 64  # multiply-adds with each element copied that make the copy cheap
 _UNROLL = 9  # taps
+_CHAINS = 4  # independent sums hide the latency of a multiply-add
+_FORK_WORK = 300_000  # multiply-adds that take longer than waking the threads
+_MUCH = 2_000  # multiply-adds a place that make even a small image worth it
 
 Load = Callable[..., Expr]
 Store = Callable[[Index, Index, Indices, Expr], None]
@@ -48,24 +52,50 @@ def emit_conv(k: Loops, machine: Vectors, conv: Conv, load: Load, weights: Buffe
     """`store(n, o, places, value)` for every result: the sum over channels c and taps of input times weight.
 
     `load(n, c, *places)` gives the input, float32. `weights` is float32, packed by `pack_conv` for `conv.block(machine)`.
-    `store` is called with vectors along the last axis and must be idempotent.
+    `store` must be idempotent; it is called with vectors along the last axis, or of result channels if all axes are 1.
     """
-    axes, origin = normalised(conv.axes)
-
-    def restored(places: Indices) -> Indices:
-        return tuple(places[p] if p >= 0 else 0 for p in origin)
-
-    inner = Conv(conv.batch, conv.channels, conv.outputs, conv.groups, axes)
-    kernel_shape = [axis.kernel for axis in axes]
-    packed = k.view(weights, (*weights.shape[:3], *kernel_shape, weights.shape[-1]))
+    if all(axis.is_trivial for axis in conv.axes):
+        _emit_points(k, conv, conv.block(machine), load, weights, store)
+        return
+    axes, restored = normalised(conv.axes)
+    packed = k.view(weights, (*weights.shape[:3], *(axis.kernel for axis in axes), weights.shape[-1]))
     _Emitter(
         k,
         machine,
-        inner,
+        replace(conv, axes=axes),
         lambda n, c, places: load(n, c, *restored(places)),
         packed,
         lambda n, o, places, value: store(n, o, restored(places), value),
     ).emit()
+
+
+def _emit_points(k: Loops, conv: Conv, height: int, load: Load, weights: Buffer, store: Store) -> None:
+    """Images of one element: vectors of result channels."""
+    depth, per_group = conv.channels // conv.groups, conv.outputs // conv.groups
+    spot = (0,) * len(conv.axes)
+    extents = (conv.batch, conv.groups, div_up(per_group, height))
+    with tasks(k, extents, product((conv.batch, conv.outputs, depth)) >= _FORK_WORK) as (n, g, b):
+        sums = [k.local("sum", (height,)) for _ in range(_CHAINS)]
+        for each in sums:
+            with k.vectorized(height) as r:
+                k.store(each, (r,), 0.0)
+
+        def step(c: Index, to: Buffer) -> None:
+            x = k.let("x", load(n, g * depth + c, *spot))
+            with k.vectorized(height) as r:
+                k.store(to, (r,), to[r] + x * weights[(g, b, c, *spot, r)])
+
+        with k.serial(depth // _CHAINS) as c:
+            for u, each in enumerate(sums):
+                step(c * _CHAINS + u, each)
+        for c in range(depth // _CHAINS * _CHAINS, depth):
+            step(c, sums[0])
+        count = height if per_group % height == 0 else minimum(height, per_group - b * height)
+        cover(k, count, height, lambda r: store(n, g * per_group + b * height + r, spot, _total(sums, r)))
+
+
+def _total(sums: Sequence[Buffer], r: Index) -> Expr:
+    return functools.reduce(lambda total, each: total + each[r], sums[1:], sums[0][r])
 
 
 class _Emitter:
@@ -87,8 +117,7 @@ class _Emitter:
         spatial = self.blocking.blocks
         chunk = self._chunk(product((conv.batch, conv.groups, *spatial)))
         extents = (conv.batch, conv.groups, *spatial, div_up(self.blocks, chunk))
-        work = product((conv.batch, conv.outputs, self.depth, conv.taps, *(a.results for a in conv.axes)))
-        with tasks(k, extents, work, 0.1) as (n, g, *place, part):
+        with tasks(k, extents, self._worth()) as (n, g, *place, part):
             block = Block.at(k, self.blocking, tuple(place))
             patch = self._patch(n, g, block)
             with k.serial(minimum(chunk, self.blocks - part * chunk)) as b:
@@ -99,6 +128,12 @@ class _Emitter:
         wanted = div_up(_TASKS, tasks_without) if isinstance(tasks_without, int) else _TASKS // 4
         least = div_up(_REUSE, self.conv.taps * self.height)
         return min(self.blocks, max(least, div_up(self.blocks, wanted)))
+
+    def _worth(self) -> Condition:
+        """Whether the work needs all threads; taken for granted if the sizes are unknown and each result is much work."""
+        each = self.conv.outputs * self.depth * self.conv.taps
+        results = product((self.conv.batch, *(axis.results for axis in self.conv.axes)))
+        return True if each >= _MUCH and not isinstance(results, int) else results * each >= _FORK_WORK
 
     def _patch(self, n: Index, g: Index, block: Block) -> Buffer:
         k = self.k
@@ -117,7 +152,7 @@ class _Emitter:
         length = self.blocking.rows * self.blocking.pitch + self.width
         sums = k.scratch("sums", (self.height, length))
         count = named(k, "count", (block.rows - 1) * self.blocking.pitch + block.columns)
-        whole = count // self.width if self.height >= 4 else div_up(count, self.width)
+        whole = div_down(count, self.width) if self.height >= 4 else div_up(count, self.width)
         with k.serial(whole) as tile:
             self._tile(g, b, patch, sums, k.let("first", tile * self.width), self.width)
         if self.height >= 4:

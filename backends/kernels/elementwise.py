@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tilewright.backends.kernels.loops import Index, Loops, minimum
-from tilewright.backends.kernels.ranges import Indices, cover, div_down, div_up, fits, maximum, named, product, tasks
+from tilewright.backends.kernels.ranges import Indices, cover, div_down, div_up, fits, maximum, named, product, tasks, worth_forking
 from tilewright.backends.kernels.tile import Vectors
 
 _BLOCK = 1 << 13  # elements a task: long against its index arithmetic, short enough to balance the threads
@@ -25,7 +25,7 @@ def emit_pointwise(
     *outer, rows, columns = (1, *shape) if len(shape) == 1 else shape
     height = named(k, "height", maximum(1, div_down(_BLOCK, maximum(columns, 1))))
     blocks = (*outer, div_up(rows, height), div_up(columns, _BLOCK))
-    with tasks(k, blocks, product(shape), cost) as (*lead, block_row, block_column):
+    with tasks(k, blocks, worth_forking(product(shape), cost)) as (*lead, block_row, block_column):
         first_row, first = block_row * height, block_column * _BLOCK
         extent = columns if fits(columns, _BLOCK) else k.let("extent", minimum(_BLOCK, columns - first))
         with k.serial(minimum(height, rows - first_row)) as i:

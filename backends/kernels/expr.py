@@ -83,12 +83,13 @@ class ArgReduction(Tensor):
 class Namespace(Scalars):
     """What `compute(b, node, *inputs)` gets as `b`.
 
-    `symbols` maps the names of symbolic sizes to int64 expressions. `stages` lists the tensors defined so far, each after
-    all that it reads.
+    `symbols` maps the names of symbolic sizes to int64 expressions. `stages` lists the tensors defined so far, each
+    after all that it reads.
     """
 
     def __init__(self, symbols: Mapping[str, Expr]) -> None:
         self._symbols = symbols
+        self._sizes: dict[Dim, Expr] = {}
         self.stages: list[Tensor] = []
 
     @property
@@ -98,7 +99,12 @@ class Namespace(Scalars):
 
     def dim(self, dim: Dim) -> Index:
         """A size as an int, or an int64 expression."""
-        return size_expr(dim, self._symbols)
+        return self._sizes[dim] if dim in self._sizes else size_expr(dim, self._symbols)
+
+    def name_size(self, dim: Dim, name: Callable[[Expr], Expr]) -> None:
+        """From now on a composite size is what `name` makes of its expression: a variable, computed once."""
+        if not isinstance(dim, int) and not dim.is_Symbol and dim not in self._sizes:
+            self._sizes[dim] = name(self.dim(dim))
 
     def shape(self, value: Value) -> tuple[Index, ...]:
         """The shape of a graph value."""

@@ -1,7 +1,7 @@
 """Matrix multiplication: loops around a register tile, with the operands and the epilogue as callbacks.
 
-The method is that of GotoBLAS (Goto and van de Geijn, 2008) without packing A: a block of B columns stays in the second-level
-cache while all rows of A pass by, a tile of C stays in registers.
+The method is that of GotoBLAS (Goto and van de Geijn, 2008) without packing A: a block of B columns stays in the
+second-level cache while all rows of A pass by, a tile of C stays in registers.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tilewright.backends.kernels.loops import (
+    FORK_WORK,
     Buffer,
     Condition,
     Expr,
@@ -26,14 +27,14 @@ Load = Callable[..., Expr]
 Store = Callable[..., None]
 
 _ROWS_AT_ONCE = 256  # rows of A that should stay in the cache while B passes by
-_FORK_WORK = 500_000  # multiply-adds that take longer than waking the threads
 
 
 def gemm(k: Loops, tile: Tile, rows: Index, columns: Index, depth: Index, a: Load, b: Buffer, store: Store) -> None:
     """store(i, j, sum over d of a(i, d) * B[d, j]) for a constant B.
 
-    `a(i, d)` gives float32. `b` is float32 [ceil(columns / tile.columns), depth, tile.columns], as `packing.pack_b` makes it.
-    `store` emits statements for one element; it is called with vectors of columns and must be pure index arithmetic in j.
+    `a(i, d)` gives float32; it is evaluated once for each block of columns. `b` is float32
+    [ceil(columns / tile.columns), depth, tile.columns], as `packing.pack_b` makes it. `store` emits the statements for
+    one element, inside a vectorized loop over j.
     """
     chunk = max(1, _ROWS_AT_ONCE // tile.rows)
     row_blocks, column_blocks = ceildiv(rows, tile.rows), ceildiv(columns, tile.columns)
@@ -118,7 +119,7 @@ def _pack_panel(k: Loops, tile: Tile, first: Expr, columns: Index, depth: Index,
 
 def _worth(rows: Index, columns: Index, depth: Index) -> Condition:
     """Whether the product is worth a fork: decided now if even one row is, or if all sizes are known."""
-    if isinstance(columns, int) and isinstance(depth, int) and columns * depth * 8 >= _FORK_WORK:
+    if isinstance(columns, int) and isinstance(depth, int) and columns * depth * 8 >= FORK_WORK:
         return True
     work = rows * columns * depth
-    return work >= _FORK_WORK
+    return work >= FORK_WORK

@@ -57,6 +57,7 @@ class Group:
         """
         inputs = [self._parameter(f"i{i}", v, layouts.get(v)) for i, v in enumerate(self.signature.inputs)]
         outputs = [self._parameter(f"o{i}", v) for i, v in enumerate(self.signature.outputs)]
+        self._name_sizes()
         self.inputs.update((v, self._viewed(v, b)) for v, b in zip(self.body.inputs, inputs, strict=True))
         self.outputs.update((v, self._viewed(v, b)) for v, b in zip(self.body.outputs, outputs, strict=True))
         for value, buffer in self.inputs.items():
@@ -68,10 +69,17 @@ class Group:
     def _parameter(self, name: str, value: Value, layout: Layout | None = None) -> Buffer:
         return self.k.buffer(name, layout.shape if layout else self.shape(value), value.dtype)
 
+    def _name_sizes(self) -> None:
+        """Compute composite sizes once: TVM's arithmetic on indices is slow, and may not end, on nested divisions."""
+        for value in (*self.body.inputs, *(r for node in self.body.nodes for r in node.results)):
+            for dim in value.shape:
+                self.b.name_size(dim, lambda size: self.k.let("size", size))
+
     def _viewed(self, value: Value, buffer: Buffer) -> Buffer:
-        """The parameter with the axes of `value`; a packed weight stays as it is."""
+        """The parameter with the axes of `value`, and with its sizes by name; a packed weight stays as it is."""
+        known = all(isinstance(d, int) or d.is_Symbol for d in value.shape)
         same = self.body is self.signature or len(buffer.shape) == value.rank
-        return buffer if same else self.k.view(buffer, self.shape(value))
+        return buffer if same and known else self.k.view(buffer, self.shape(value))
 
     def _define(self, node: Node, held: Value | None) -> None:
         for value in node.inputs:

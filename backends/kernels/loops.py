@@ -28,6 +28,8 @@ Stmt: TypeAlias = Any
 Index: TypeAlias = int | Expr
 Condition: TypeAlias = bool | Expr
 
+FORK_WORK = 500_000  # multiply-adds that take several times as long as waking the threads
+
 
 def dtype_of(value: Expr) -> str:
     """The dtype of a scalar expression, such as "float32" or "bool"."""

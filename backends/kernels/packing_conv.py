@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,3 +34,46 @@ def packed_conv_shape(shape: Sequence[int], groups: int, block: int) -> tuple[in
     """The shape that `pack_conv` makes of weights of the given shape."""
     outputs, channels, *kernel = shape
     return (groups, -(-outputs // groups // block), channels, *kernel, block)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """One axis of a transposed convolution: input place i adds to results i * stride + tap * dilation - before.
+
+    `growth` is how many results there are beyond stride times the size of the input.
+    """
+
+    kernel: int
+    stride: int
+    dilation: int
+    before: int
+    growth: int
+
+    def tap(self, phase: int, distance: int) -> int | None:
+        """The tap through which the input at j + distance reaches result j * stride + phase, if there is one."""
+        tap, rest = divmod(phase + self.before - distance * self.stride, self.dilation)
+        return tap if rest == 0 and 0 <= tap < self.kernel else None
+
+    @property
+    def first(self) -> int:
+        """The least distance from which an input reaches a result."""
+        return -((self.dilation * (self.kernel - 1) - self.before) // self.stride)
+
+    @property
+    def last(self) -> int:
+        """The greatest distance from which an input reaches a result."""
+        return (self.stride - 1 + self.before) // self.stride
+
+
+def spread_weights(weights: Array, groups: int, spreads: Sequence[Spread]) -> Array:
+    """[C, O / groups, *kernel] of a transposed convolution -> [O * phases, C / groups, *distances] of a plain one."""
+    channels, per_group = weights.shape[:2]
+    phases = list(itertools.product(*(range(s.stride) for s in spreads)))
+    extents = [s.last - s.first + 1 for s in spreads]
+    result = np.zeros((groups, per_group, len(phases), channels // groups, *extents), weights.dtype)
+    grouped = weights.reshape(groups, channels // groups, per_group, *weights.shape[2:])
+    for (number, phase), place in itertools.product(enumerate(phases), np.ndindex(*extents)):
+        taps = [s.tap(f, p + s.first) for s, f, p in zip(spreads, phase, place, strict=True)]
+        if None not in taps:
+            result[(slice(None), slice(None), number, slice(None), *place)] = np.swapaxes(grouped[(..., *taps)], 1, 2)
+    return result.reshape(groups * per_group * len(phases), channels // groups, *extents)

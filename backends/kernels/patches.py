@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from tvm import tirx
 
 from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, index, minimum
-from tilewright.backends.kernels.ranges import Indices, cover, div_down, div_up, fits, maximum, named, nested, product
+from tilewright.backends.kernels.ranges import Indices, cover, div_down, div_up, maximum, named, nested, remainder
 
 _LINE = 16  # float32 in a cache line
 
@@ -32,6 +32,8 @@ class Axis:
     after: Index = 0
     count: Index = -1
     """The number of windows; by default those that fit wholly."""
+    overhangs: bool = False
+    """Whether the last windows may reach beyond the padding."""
 
     @property
     def results(self) -> Index:
@@ -41,9 +43,17 @@ class Axis:
         return div_down(room, self.stride) + 1
 
     @property
+    def end(self) -> Index:
+        """The input element, counted from the first, after the last that any window reads."""
+        return (self.results - 1) * self.stride + self.dilation * (self.kernel - 1) + 1 - self.before
+
+    @property
     def is_padded(self) -> bool:
-        """Whether some tap may read outside."""
-        return not (isinstance(self.before, int) and isinstance(self.after, int) and self.before == self.after == 0)
+        """Whether some tap may read outside; taken for granted where sizes are unknown and there is padding."""
+        if isinstance(self.end, int) and isinstance(self.size, int):
+            return self.before != 0 or self.end > self.size
+        plain = isinstance(self.before, int) and isinstance(self.after, int) and self.before == 0 and self.after <= 0
+        return self.overhangs or not plain
 
     @property
     def is_trivial(self) -> bool:
@@ -65,28 +75,28 @@ class Axis:
         return (self.kernel - 1) * self.dilation // self.stride
 
     def phase(self, tap: Index) -> Index:
-        return tap % self.period if self.phases > 1 else 0
+        return remainder(tap, self.period)
 
     def shift(self, tap: Index) -> Index:
-        return tap * self.dilation // self.stride
+        return div_down(tap * self.dilation, self.stride)
 
     def residue(self, phase: Index) -> Index:
-        return phase * self.dilation % self.stride
+        return remainder(phase * self.dilation, self.stride)
 
     def source(self, place: Index, residue: Index) -> Index:
         """The input element at `place` of the plane of `residue`."""
         return place * self.stride + residue - self.before
 
 
-def normalised(axes: Sequence[Axis]) -> tuple[tuple[Axis, ...], tuple[int, ...]]:
-    """At least two axes without trivial ones at the end, and the positions of the original axes among them.
-
-    A position of -1 stands for an axis that was left out: its index is always 0.
-    """
-    kept = [a for a, axis in enumerate(axes) if not axis.is_trivial] or [0]
+def normalised(axes: Sequence[Axis]) -> tuple[tuple[Axis, ...], Callable[[Indices], Indices]]:
+    """At least two axes, none of them trivial but to fill up, and what turns their indices into the original ones."""
+    kept = [a for a, axis in enumerate(axes) if not axis.is_trivial]
     missing = max(0, 2 - len(kept))
-    places = tuple(kept.index(a) + missing if a in kept else -1 for a in range(len(axes)))
-    return (*[Axis(1)] * missing, *(axes[a] for a in kept)), places
+
+    def restored(places: Indices) -> Indices:
+        return tuple(places[missing + kept.index(a)] if a in kept else 0 for a in range(len(axes)))
+
+    return (*[Axis(1)] * missing, *(axes[a] for a in kept)), restored
 
 
 @dataclass(frozen=True)
@@ -132,14 +142,15 @@ def block_results(k: Loops, axes: Sequence[Axis], limit: int) -> Blocking:
     columns = _even(k, wide.results, minimum(wide.results, limit))
     pitch = named(k, "pitch", columns + wide.reach)
     rows = _even(k, high.results, maximum(1, div_down(limit, pitch)))
-    lines = div_up((rows + high.reach) * pitch, _LINE)
-    odd = lines + 1 - lines % 2  # planes a power of two apart would share the same few places of the cache
+    lines = named(k, "lines", div_up((rows + high.reach) * pitch, _LINE))
+    odd = lines + 1 - remainder(lines, 2)  # planes a power of two apart would share the same few places of the cache
     return Blocking(tuple(axes), rows, columns, pitch, named(k, "plane", odd * _LINE))
 
 
 def _even(k: Loops, total: Index, most: Index) -> Index:
     """The size of the fewest equal parts of `total` that are at most `most`."""
-    return named(k, "part", div_up(total, maximum(1, div_up(total, most))))
+    parts = named(k, "parts", maximum(1, div_up(total, named(k, "most", most))))
+    return named(k, "part", div_up(total, parts))
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,24 @@ def maximum(a: Index, b: Index) -> Index:
 
 def div_up(a: Index, b: Index) -> Index:
     """a / b rounded up, for a >= 0 and b > 0; an int when both are."""
-    return -(-a // b) if isinstance(a, int) and isinstance(b, int) else (index(a) + (b - 1)) // b
+    return -(-a // b) if isinstance(a, int) and isinstance(b, int) else div_down(a + (b - 1), b)
 
 
 def div_down(a: Index, b: Index) -> Index:
-    """a / b rounded down; an int when both are."""
-    return a // b if isinstance(a, int) and isinstance(b, int) else index(a) // b
+    """a / b rounded down, for a >= 0 and b > 0; an int when both are.
+
+    On expressions it is the machine's division. TVM's floordiv tries to prove a >= 0, for ever if `a` is intricate.
+    """
+    if isinstance(a, int) and isinstance(b, int):
+        return a // b
+    return a if fits(b, 1) else tirx.truncdiv(index(a), index(b))
+
+
+def remainder(a: Index, b: Index) -> Index:
+    """What `div_down` leaves."""
+    if isinstance(a, int) and isinstance(b, int):
+        return a % b
+    return 0 if fits(b, 1) else tirx.truncmod(index(a), index(b))
 
 
 def fits(extent: Index, limit: int) -> bool:
@@ -42,22 +54,26 @@ def fits(extent: Index, limit: int) -> bool:
 
 
 def named(k: Loops, name: str, value: Index) -> Index:
-    """The value, computed once: a variable unless it is an int."""
-    return value if isinstance(value, int) else k.let(name, value)
+    """The value, computed once: a variable unless it is an int.
+
+    It passes through memory, which LLVM removes: TVM's simplifier would put the expression back in place of the
+    variable everywhere, and take minutes over nested run-time sizes.
+    """
+    if isinstance(value, int):
+        return value
+    held = k.local(name, (1,), "int64")
+    k.store(held, (0,), value)
+    return k.let(name, held[0])
 
 
 def unravel(k: Loops, flat: Index, extents: Sequence[Index]) -> Indices:
     """The indices of element `flat` in row-major order, as variables."""
     indices: list[Index] = []
     for extent in reversed(extents[1:]):
-        quotient = flat if _is_one(extent) else k.let("q", tirx.truncdiv(index(flat), index(extent)))
-        indices.append(0 if _is_one(extent) else k.let("r", flat - quotient * extent))
+        quotient = named(k, "q", div_down(flat, extent)) if not fits(extent, 1) else flat
+        indices.append(named(k, "r", flat - quotient * extent) if not fits(extent, 1) else 0)
         flat = quotient
     return (*([flat] if extents else []), *reversed(indices))
-
-
-def _is_one(extent: Index) -> bool:
-    return isinstance(extent, int) and extent == 1
 
 
 def worth_forking(elements: Index, cost: float) -> Condition:
@@ -66,12 +82,11 @@ def worth_forking(elements: Index, cost: float) -> Condition:
 
 
 @contextmanager
-def tasks(k: Loops, extents: Sequence[Index], elements: Index, cost: float) -> Iterator[Indices]:
-    """One parallel loop over all of `extents`, serial if `elements` in total are too little work."""
+def tasks(k: Loops, extents: Sequence[Index], worth: Condition) -> Iterator[Indices]:
+    """One parallel loop over all of `extents`, serial where it is not worth a fork."""
     extents = [named(k, "extent", e) for e in extents]
     count = product(extents)
-    worth = worth_forking(elements, cost) if count != 1 else False
-    with k.parallel(count, worth=worth, name="task") as task:
+    with k.parallel(count, worth=False if fits(count, 1) else worth, name="task") as task:
         yield unravel(k, task, extents)
 
 
@@ -90,9 +105,16 @@ def cover(k: Loops, extent: Index, lanes: int, body: Callable[[Index], None], st
 
     The last vector ends where the range ends, so that some elements are computed twice: `body` must be idempotent.
     """
-    if isinstance(extent, int):
+    if lanes == 1:
+        with k.serial(extent) as j:
+            body(start + j)
+    elif isinstance(extent, int):
         _cover_static(k, extent, lanes, body, start)
-        return
+    else:
+        _cover_dynamic(k, extent, lanes, body, start)
+
+
+def _cover_dynamic(k: Loops, extent: Expr, lanes: int, body: Callable[[Index], None], start: Index) -> None:
     with k.when(extent >= lanes), k.serial(div_up(extent, lanes)) as block:
         first = k.let("first", start + minimum(block * lanes, extent - lanes))
         with k.vectorized(lanes) as lane:

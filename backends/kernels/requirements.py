@@ -12,7 +12,7 @@ from tilewright.backends.kernels.expr import Namespace, Tensor
 from tilewright.backends.kernels.loops import Expr, Loops, const, index
 from tilewright.ir import dims
 from tilewright.ir.graph import Graph, Node, Value
-from tilewright.ir.op import Kind
+from tilewright.ir.ops.checks import assumptions
 
 INDEXED = {"gather": 1, "gather_elements": 1, "gather_nd": 1}
 
@@ -20,21 +20,18 @@ INDEXED = {"gather": 1, "gather_elements": 1, "gather_nd": 1}
 def require_sizes(k: Loops, b: Namespace, body: Graph, tensors: Mapping[Value, Tensor]) -> None:
     """Emit the checks that the nodes of `body` need and that cannot be proved now."""
     for node in body.nodes:
-        if node.op.kind is Kind.ELEMENTWISE:
-            _require_equal_sizes(k, b, node)
-        elif node.op.name == "slice":
+        _require_equal_sizes(k, b, node)
+        if node.op.name == "slice":
             _require_inside(k, b, node)
         elif node.op.name in INDEXED:
             _require_indices(k, b, node, tensors[node.inputs[INDEXED[node.op.name]]])
 
 
 def _require_equal_sizes(k: Loops, b: Namespace, node: Node) -> None:
-    result = node.results[0].shape
-    for value in node.inputs:
-        for axis, dim in enumerate(value.shape, len(result) - value.rank):
-            if dim != 1 and not dims.equal(dim, result[axis]):
-                message = f"{node.op.name}: sizes {dim} and {result[axis]} of one axis have to be equal"
-                k.require(b.equal(index(b.dim(dim)), index(b.dim(result[axis]))), message)
+    types = [v.type for v in node.inputs]
+    for pair in assumptions(lambda: node.op.result_types(types, node.attrs)):
+        message = f"{node.op.name}: {pair.what} must be equal: {dims.to_text(pair.a)} and {dims.to_text(pair.b)}"
+        k.require(b.equal(index(b.dim(pair.a)), index(b.dim(pair.b))), message)
 
 
 def _require_inside(k: Loops, b: Namespace, node: Node) -> None:

@@ -82,7 +82,7 @@ def _along_rows(
     cost: float,
 ) -> None:
     """Rows are contiguous: vectors run along them."""
-    with tasks(k, nest.rows, product(nest.shape), cost) as row:
+    with tasks(k, nest.rows, worth_forking(product(nest.shape), cost)) as row:
         for stage in stages:
             _make_row(k, machine, nest, stage, row)
         if finish_row:
@@ -132,7 +132,7 @@ def _across_rows(
         for stage, definition in zip(stages, definitions, strict=True):
             if definition:
                 stage.bind(definition)
-        with tasks(k, (*outer, div_up(inner, width)), product(nest.shape), cost) as (*lead, block):
+        with tasks(k, (*outer, div_up(inner, width)), worth_forking(product(nest.shape), cost)) as (*lead, block):
             first = named(k, "first", minimum(block * width, inner - width))
             rows = _Neighbours(k, nest, tuple(lead), first, width, min(width, machine.lanes))
             for stage in stages:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from tvm import tirx
 
 from tilewright.backends.kernels import vmath
+from tilewright.backends.kernels.logic import negated
 from tilewright.backends.kernels.loops import Expr, const, dtype_of, index
 
 Scalar = Expr | bool | int | float
@@ -40,7 +41,7 @@ class Scalars:
         return tirx.EQ(*_pair(x, y))
 
     def not_equal(self, x: Scalar, y: Scalar) -> Expr:
-        return tirx.NE(*_pair(x, y))
+        return negated(self.equal(x, y))
 
     def logical_and(self, x: Scalar, y: Scalar) -> Expr:
         return tirx.And(_condition(x), _condition(y))
@@ -49,10 +50,11 @@ class Scalars:
         return tirx.Or(_condition(x), _condition(y))
 
     def logical_xor(self, x: Scalar, y: Scalar) -> Expr:
-        return tirx.NE(_condition(x), _condition(y))
+        a, b = _condition(x), _condition(y)
+        return tirx.Or(tirx.And(a, negated(b)), tirx.And(negated(a), b))  # TVM compares bools as floats
 
     def logical_not(self, x: Scalar) -> Expr:
-        return tirx.Not(_condition(x))
+        return negated(_condition(x))
 
     def select(self, condition: Scalar, x: Scalar, y: Scalar) -> Expr:
         """x or y, both of which may be computed."""
@@ -80,9 +82,8 @@ class Scalars:
         a, b = _pair(x, y)
         if not _is_float(a):
             return tirx.floormod(a, b)
-        rest = tirx.fmod(a, b)
-        wrong = tirx.And(tirx.NE(rest, _like(0, rest)), tirx.NE(rest < 0.0, b < 0.0))
-        return tirx.Select(wrong, rest + b, rest)
+        rest = _fmod(a, b)
+        return vmath.named(rest, lambda rest: tirx.Select(rest * b < 0.0, rest + b, rest))
 
     def truncdiv(self, x: Scalar, y: Scalar) -> Expr:
         """Integer division toward zero."""
@@ -91,7 +92,7 @@ class Scalars:
     def truncmod(self, x: Scalar, y: Scalar) -> Expr:
         """The remainder with the sign of x."""
         a, b = _pair(x, y)
-        return tirx.fmod(a, b) if _is_float(a) else tirx.truncmod(a, b)
+        return _fmod(a, b) if _is_float(a) else tirx.truncmod(a, b)
 
     fmod = truncmod
 
@@ -245,6 +246,12 @@ def _pair(x: Scalar, y: Scalar) -> tuple[Expr, Expr]:
     if not isinstance(y, bool | int | float):
         return _like(x, y), y
     return index(int(x)), index(int(y))
+
+
+def _fmod(a: Expr, b: Expr) -> Expr:
+    """The C library's: TVM has no code for its own fmod."""
+    dtype = dtype_of(a)
+    return tirx.call_pure_extern(dtype, "fmod" if dtype == "float64" else "fmodf", a, b)
 
 
 def _like(value: Scalar, x: Expr) -> Expr:

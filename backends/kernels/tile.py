@@ -39,7 +39,7 @@ class Tile:
 
 
 def choose_tile(machine: Vectors, columns: Index) -> Tile:
-    """The tile with the least time for a matrix of `columns`: padding is wasted, and small tiles load more per product."""
+    """The cheapest tile for a matrix of `columns`: padding is wasted, and small tiles load more per product."""
     widths = [w for w in (1, 2, 3, 4) if _rows(machine, w) >= 2]
     tiles = [Tile(_rows(machine, w), w * machine.lanes, machine.lanes) for w in widths]
     return min(tiles, key=lambda tile: _cost(tile, columns))
@@ -96,7 +96,7 @@ def multiply(
 
 
 def _accumulators(k: Loops, tile: Tile, rows: int, name: str) -> list[Buffer]:
-    """One zeroed buffer per column of registers: LLVM turns each into registers, once the loop over rows is unrolled."""
+    """One zeroed buffer per column of registers; LLVM keeps them there once the loop over rows is unrolled."""
     buffers = [k.local(f"{name}_{v}", (rows * tile.lanes,)) for v in range(tile.vectors)]
     for buffer in buffers:
         with k.unrolled(rows) as r, k.vectorized(tile.lanes) as lane:
@@ -117,7 +117,7 @@ def _write_sums(
 
 
 def row_tiles(k: Loops, tile: Tile, rows: Expr, part: Callable[[int, Index], None]) -> None:
-    """Covers `rows` <= tile.rows (a run-time number): part(count, first) with constant counts, a full tile or powers of two."""
+    """Covers `rows` <= tile.rows, known at run time, by part(count, first) with constant counts."""
     k.branch(tirx.EQ(rows, index(tile.rows)), lambda: part(tile.rows, 0), lambda: _tail_tiles(k, tile, rows, part))
 
 
@@ -131,12 +131,9 @@ def _tail_tiles(k: Loops, tile: Tile, rows: Expr, part: Callable[[int, Index], N
 
 
 def fold_lanes(vector: Expr, lanes: int, fold: Callable[[Expr, Expr], Expr]) -> Expr:
-    """The fold of the elements of a vector of 2**n lanes, by halves."""
-    while lanes > 2:
-        lanes //= 2
-        vector = vmath.named(vector, lambda v, half=f"float32x{lanes}": _fold_halves(v, half, fold))
-    return vmath.named(vector, lambda v: fold(*(tirx.Shuffle([v], [index(i)]) for i in range(2))))
-
-
-def _fold_halves(vector: Expr, dtype: str, fold: Callable[[Expr, Expr], Expr]) -> Expr:
-    return fold(tirx.vectorlow(dtype, vector), tirx.vectorhigh(dtype, vector))
+    """The fold of the elements of a float32 vector of 2**n lanes, by halves."""
+    if lanes == 2:
+        return vmath.named(vector, lambda v: fold(*(tirx.Shuffle([v], [index(i)]) for i in range(2))))
+    half = f"float32x{lanes // 2}"
+    halves = vmath.named(vector, lambda v: fold(tirx.vectorlow(half, v), tirx.vectorhigh(half, v)))
+    return fold_lanes(halves, lanes // 2, fold)

@@ -8,12 +8,12 @@ from tvm import tirx
 
 from tilewright.backends import kernel_text
 from tilewright.backends.kernels.group import Group, Packing
-from tilewright.backends.rules import attention, batched_matmul, concat, fallback, matmul, pointwise, rows
+from tilewright.backends.rules import attention, batched_matmul, concat, conv, fallback, matmul, pointwise, rows
 from tilewright.backends.rules.rule import Rule
 from tilewright.backends.target import Target
 from tilewright.ir.errors import BuildError
 
-RULES: tuple[Rule, ...] = (matmul.RULE, batched_matmul.RULE, attention.RULE, rows.RULE, concat.RULE, pointwise.RULE, fallback.RULE)
+RULES: tuple[Rule, ...] = (matmul.RULE, batched_matmul.RULE, attention.RULE, conv.RULE, rows.RULE, concat.RULE, pointwise.RULE, fallback.RULE)
 
 
 @dataclass(frozen=True)

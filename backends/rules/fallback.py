@@ -25,10 +25,13 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     assert node is not None
     group.place({})
     made = group.tensors[node.results[0]]
+    definition = made.reader
     finish = group.finisher(node.results[0])
 
     def visit(index: Sequence[Index]) -> None:
         _fold_all(group, node, index)
+        if definition:
+            made.bind(definition)  # `finish` has bound it to the element before
         finish(index, made(*index))
 
     scalar = Vectors(1, Vectors.of(group.target).registers)

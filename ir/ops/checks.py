@@ -2,12 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
 
 from tilewright.ir import dims
 from tilewright.ir.dims import Dim
 from tilewright.ir.errors import TypeInferenceError
 from tilewright.ir.types import TensorType
+
+
+@dataclass(frozen=True)
+class Assumption:
+    """Two sizes that a type rule takes to be equal without a proof. `what` names them."""
+
+    a: Dim
+    b: Dim
+    what: str
+
+
+_NOTED: ContextVar[list[Assumption] | None] = ContextVar("noted", default=None)
+
+
+def assumptions(infer: Callable[[], object]) -> tuple[Assumption, ...]:
+    """What the type rules that `infer` calls take for granted: compiled code has to check it when it runs."""
+    noted: list[Assumption] = []
+    token = _NOTED.set(noted)
+    try:
+        infer()
+    finally:
+        _NOTED.reset(token)
+    return tuple(noted)
+
+
+def assume_equal(a: Dim, b: Dim, what: str) -> None:
+    """Note, for `assumptions`, that two sizes are taken to be equal, unless that can be proved."""
+    noted = _NOTED.get()
+    if noted is not None and not dims.equal(a, b):
+        noted.append(Assumption(a, b, what))
 
 
 def require(condition: bool, message: str, hint: str | None = None) -> None:
@@ -51,6 +83,7 @@ def differ(a: Dim, b: Dim) -> bool:
 def require_equal(a: Dim, b: Dim, what: str) -> Dim:
     """The better known of two sizes that must be equal. Raises TypeInferenceError where they provably differ."""
     require(not differ(a, b), f"{what} must be equal, but they are {dims.to_text(a)} and {dims.to_text(b)}")
+    assume_equal(a, b, what)
     return b if isinstance(b, int) else a
 
 

@@ -11,7 +11,7 @@ from tilewright.ir import dims
 from tilewright.ir.dims import Dim
 from tilewright.ir.errors import TypeInferenceError
 from tilewright.ir.op import Array, Attrs, Compute, Infer, Ref
-from tilewright.ir.ops.checks import require_dtype, require_same_dtype
+from tilewright.ir.ops.checks import assume_equal, require_dtype, require_same_dtype
 from tilewright.ir.ops.precision import accumulator
 from tilewright.ir.types import TensorType, dtype_name, numpy_dtype
 
@@ -28,6 +28,8 @@ def broadcast_shapes(shapes: Sequence[tuple[Dim, ...]]) -> tuple[Dim, ...]:
             merged = dims.broadcast(result[axis], dim)
             if merged is None:
                 raise TypeInferenceError(f"sizes {result[axis]} and {dim} of axis {axis - rank} do not broadcast")
+            if result[axis] != 1 and dim != 1:
+                assume_equal(result[axis], dim, f"sizes of axis {axis - rank}")
             result[axis] = merged
     return tuple(result)
 

@@ -11,6 +11,7 @@ from tilewright.ir import dims
 from tilewright.ir.dims import Dim
 from tilewright.ir.op import REQUIRED, Array, Attrs, Kind, Op, Sample
 from tilewright.ir.ops.checks import (
+    assume_equal,
     differ,
     require,
     require_axis,
@@ -58,6 +59,8 @@ def _infer_expand(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType
     require(x.rank <= len(shape), f"{x} has more axes than the shape {x.with_shape(shape)}")
     for old, new in zip(reversed(x.shape), reversed(shape), strict=False):
         require(old == 1 or not differ(old, new), f"{x} does not broadcast to {x.with_shape(shape)}")
+        if old != 1:
+            assume_equal(old, new, "the old and the new size of an axis")
     return (x.with_shape(shape),)
 
 

@@ -13,7 +13,7 @@ from tilewright.ir.ops.checks import require, require_dtype
 from tilewright.ir.ops.elementwise import elementwise_compute, elementwise_infer, elementwise_ref
 from tilewright.ir.ops.erf import erf
 from tilewright.ir.ops.precision import accumulator
-from tilewright.ir.types import DTYPES, FLOATS, INTEGERS, NUMERIC, SIGNED, TensorType, numpy_dtype, tensor
+from tilewright.ir.types import DTYPES, FLOATS, INTEGERS, NUMERIC, SIGNED, UNSIGNED, TensorType, numpy_dtype, tensor
 
 if TYPE_CHECKING:
     from tilewright.ir.graph import Node
@@ -66,7 +66,8 @@ def _sigmoid(x: Array) -> Array:
 def _compute_sign(b: Any, x: Any, dtype: str) -> Any:
     """Zero and NaN are their own sign."""
     zero, one = b.const(0, dtype), b.const(1, dtype)
-    return b.select(x > zero, one, b.select(x < zero, zero - one, x))
+    below = x if dtype in UNSIGNED else b.select(x < zero, b.const(-1, dtype), x)
+    return b.select(x > zero, one, below)
 
 
 def _ref_isinf(attrs: Attrs, x: Array) -> Array:

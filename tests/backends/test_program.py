@@ -5,7 +5,8 @@ import json
 import pytest
 
 from tests.backends.hand_written import PROGRAM
-from tilewright.backends.program import Program, evaluate, parse_dim, symbols
+from tilewright.backends.program import Program
+from tilewright.backends.sizes import evaluate, parse_dim, symbols
 
 
 def test_json_round_trip() -> None:

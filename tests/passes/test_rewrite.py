@@ -13,7 +13,8 @@ from tilewright.ir.parse import parse
 from tilewright.ir.show import show
 from tilewright.ir.types import tensor
 from tilewright.passes.fold_scales import fold_scales
-from tilewright.passes.rewrite import Decline, Match, Replacement, Rule, rewrite, rule
+from tilewright.passes.patterns import Match
+from tilewright.passes.rewrite import Decline, Replacement, Rule, rewrite, rule
 from tilewright.passes.simplify import simplify
 
 

@@ -1,0 +1,50 @@
+"""Builds one kernel the way models are built, and calls it on arrays."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tvm
+
+from tilewright.backends.kernels.loops import Loops
+from tilewright.backends.kernels.tile import Vectors
+from tilewright.backends.link import link
+from tilewright.backends.runtime import aligned
+from tilewright.backends.target import parse_target
+from tilewright.backends.tvm_adapter import compile_function
+
+Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
+
+TARGET = parse_target("llvm -mcpu=native -num-cores=2")
+NATIVE = Vectors(TARGET.lanes(), TARGET.vector_registers)
+
+
+class Built:
+    """A compiled kernel; calling it fills the output arrays in place."""
+
+    def __init__(self, k: Loops) -> None:
+        code = link({k.name: compile_function(k.func(), k.name, TARGET)})
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "kernel.so")
+            path.write_bytes(code)
+            self._function = tvm.runtime.load_module(str(path))[k.name]
+
+    def __call__(self, *arguments: Array | int) -> Array:
+        """Runs on inputs and then one output, and returns what the output holds."""
+        tensors = [a if isinstance(a, int) else tvm.runtime.from_dlpack(aligned(a)) for a in arguments]
+        self._function(*tensors)
+        outputs = [t for t in tensors if not isinstance(t, int)]
+        return np.from_dlpack(outputs[-1])
+
+
+def normal(*shape: int, seed: int = 0) -> Array:
+    """Reproducible float32 numbers."""
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def hollow(*shape: int) -> Array:
+    """An output full of NaN, so that an element never written shows."""
+    return np.full(shape, np.nan, np.float32)

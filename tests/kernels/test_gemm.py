@@ -1,0 +1,96 @@
+"""Matrix products of many shapes, with every tail, for several register tiles."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.kernels.built import NATIVE, Array, Built, hollow, normal
+from tilewright.backends.kernels.gemm import batched_gemm, gemm
+from tilewright.backends.kernels.loops import Index, Loops
+from tilewright.backends.kernels.packing import pack_b
+from tilewright.backends.kernels.tile import Tile, Vectors, choose_tile
+
+AVX2 = Vectors(lanes=8, registers=16)
+
+
+def dense(tile: Tile, columns: int, depth: int) -> Built:
+    """x W + bias, for any number of rows."""
+    k = Loops("dense")
+    rows = k.dim("rows")
+    x, w = k.buffer("x", (rows, depth)), k.buffer("w", (-(-columns // tile.columns), depth, tile.columns))
+    bias, y = k.buffer("bias", (columns,)), k.buffer("y", (rows, columns))
+    gemm(
+        k, tile, rows, columns, depth,
+        lambda i, d: x[i, d], w, lambda i, j, value: k.store(y, (i, j), value + bias[j]),
+    )  # fmt: skip
+    return Built(k)
+
+
+def check_close(result: Array, a: Array, b: Array, extra: Array | float = 0) -> None:
+    """Within the error bound of a sum of products."""
+    exact = a.astype(np.float64) @ b.astype(np.float64) + extra
+    bound = np.abs(a).astype(np.float64) @ np.abs(b).astype(np.float64) + np.abs(extra)
+    assert (np.abs(result - exact) <= 1e-6 * bound + 1e-30).all()
+
+
+@pytest.mark.parametrize(
+    ("machine", "columns", "depth"),
+    [(NATIVE, 768, 64), (NATIVE, 100, 33), (NATIVE, 5, 7), (NATIVE, 48, 1), (AVX2, 50, 20), (AVX2, 128, 40)],
+)
+def test_dense(machine: Vectors, columns: int, depth: int) -> None:
+    tile = choose_tile(machine, columns)
+    kernel = dense(tile, columns, depth)
+    w, bias = normal(depth, columns, seed=1), normal(columns, seed=2)
+    for rows in [*range(1, tile.rows + 2), 37, 300]:
+        x = normal(rows, depth, seed=rows)
+        result = kernel(x, pack_b(w, tile.columns), bias, hollow(rows, columns))
+        check_close(result, x, w, bias)
+
+
+def batched(transposed: bool) -> Built:
+    k = Loops("batched")
+    batch, rows, columns, depth = (k.dim(name) for name in ("batch", "rows", "columns", "depth"))
+    right: tuple[Index, ...] = (columns, depth) if transposed else (depth, columns)
+    a, b = k.buffer("a", (batch, 2, rows, depth)), k.buffer("b", (batch, 2, *right))
+    c = k.buffer("c", (batch, 2, rows, columns))
+    batched_gemm(
+        k, choose_tile(NATIVE, columns), (batch, 2), rows, columns, depth,
+        lambda n, h, i, d: a[n, h, i, d],
+        lambda n, h, d, j: b[n, h, j, d] if transposed else b[n, h, d, j],
+        lambda n, h, i, j, value: k.store(c, (n, h, i, j), value),
+    )  # fmt: skip
+    return Built(k)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_batched(transposed: bool) -> None:
+    kernel = batched(transposed)
+    for batch, rows, columns, depth in [(1, 1, 1, 1), (2, 13, 37, 5), (1, 260, 70, 33), (3, 128, 64, 32)]:
+        a, b = normal(batch, 2, rows, depth), normal(batch, 2, depth, columns, seed=1)
+        right = np.ascontiguousarray(b.swapaxes(-1, -2)) if transposed else b
+        check_close(kernel(a, right, hollow(batch, 2, rows, columns)), a, b)
+
+
+def test_everything_known() -> None:
+    """Small products of known sizes stay on one thread."""
+    k = Loops("small")
+    tile = choose_tile(NATIVE, 9)
+    x, w, y = k.buffer("x", (7, 3)), k.buffer("w", (1, 3, tile.columns)), k.buffer("y", (7, 9))
+    gemm(k, tile, 7, 9, 3, lambda i, d: x[i, d], w, lambda i, j, value: k.store(y, (i, j), value))
+    assert "parallel" not in str(k.func())
+    a, b = normal(7, 3), normal(3, 9, seed=1)
+    check_close(Built(k)(a, pack_b(b, tile.columns), hollow(7, 9)), a, b)
+
+
+def test_tiles_fit_the_registers() -> None:
+    for machine in (Vectors(16, 32), Vectors(8, 16), Vectors(4, 16)):
+        for columns in (1, 16, 100, 384, 768, 1000):
+            tile = choose_tile(machine, columns)
+            assert tile.rows * tile.vectors + tile.vectors + 1 <= machine.registers
+            assert tile.columns % machine.lanes == 0
+
+
+def test_pack_b() -> None:
+    packed = pack_b(np.arange(10, dtype=np.float32).reshape(2, 5), 4)
+    assert packed.tolist() == [[[0, 1, 2, 3], [5, 6, 7, 8]], [[4, 0, 0, 0], [9, 0, 0, 0]]]

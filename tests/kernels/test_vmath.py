@@ -1,0 +1,64 @@
+"""Every elementary function over the whole range of float32, against numpy in float64."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from tests.kernels.built import Array, Built, hollow
+from tilewright.backends.kernels import vmath
+from tilewright.backends.kernels.loops import Expr, Loops
+
+SPECIAL = np.array(
+    [0, -0.0, 1, -1, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 1.17549435e-38, 88.72283, 88.72284, -87.34, -103.97, -104,
+     3.4e38, -3.4e38, 0.625, -0.625, 475 / 512, 1e-20, -1e-20], np.float32)  # fmt: skip
+EVERY_4099TH = np.arange(0, 2**32, 4099, dtype=np.uint64).astype(np.uint32).view(np.float32)
+ARGUMENTS = np.concatenate([SPECIAL, EVERY_4099TH, np.linspace(-110, 110, 200_001, dtype=np.float32)])
+
+
+def sigmoid(x: Array) -> Array:
+    small = np.exp(-np.abs(x))
+    return np.asarray(np.where(x < 0, small, 1) / (1 + small))
+
+
+def erf(x: Array) -> Array:
+    return np.array([math.erf(v) for v in x])
+
+
+FUNCTIONS: dict[str, tuple[Callable[[Expr], Expr], Callable[[Array], Array], float]] = {
+    "exp": (vmath.exp, np.exp, 1.1),
+    "log": (vmath.log, np.log, 1.0),
+    "tanh": (vmath.tanh, np.tanh, 2.0),
+    "erf": (vmath.erf, erf, 2.0),
+    "sigmoid": (vmath.sigmoid, sigmoid, 3.0),
+}
+
+
+def computed(function: Callable[[Expr], Expr], x: Array) -> Array:
+    k = Loops("function")
+    n = k.dim("n")
+    source, result = k.buffer("source", (n,)), k.buffer("result", (n,))
+    k.lanes(n, 16, lambda j: k.store(result, (j,), function(source[j])))
+    return Built(k)(x, hollow(*x.shape))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_error_is_as_stated(name: str) -> None:
+    function, reference, ulps = FUNCTIONS[name]
+    with np.errstate(all="ignore"):
+        exact = reference(ARGUMENTS.astype(np.float64))
+        rounded = exact.astype(np.float32)
+    result = computed(function, ARGUMENTS)
+    finite = np.isfinite(rounded)
+    np.testing.assert_array_equal(result[~finite], rounded[~finite])
+    error = np.abs(result[finite].astype(np.float64) - exact[finite]) / np.spacing(np.abs(rounded[finite]))
+    assert error.max() <= ulps
+
+
+def test_exp_or_zero() -> None:
+    x = np.concatenate([np.linspace(-86.9, 87, 1001), [-87.1, -200, -np.inf, np.nan]]).astype(np.float32)
+    expected = np.where(x < -87, 0, np.exp(x.astype(np.float64)))
+    np.testing.assert_allclose(computed(vmath.exp_or_zero, x), expected, rtol=2e-7)
