@@ -19,6 +19,8 @@ from tilewright.ir.errors import BuildError, TargetError
 EMITTER = "tilewright.backends.rules:emit_text"
 _ADAPTER = "tilewright.backends.tvm_adapter"
 _PEAKS = "tilewright.backends.peak"
+Progress = Callable[[int, int], None]
+"""Called with how many of how many are built."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +42,14 @@ class BuiltKernel:
 
 
 def build_kernels(
-    specs: Sequence[KernelSpec], target: Target, *, emitter: str = EMITTER, store: Store | None = None
+    specs: Sequence[KernelSpec],
+    target: Target,
+    *,
+    emitter: str = EMITTER,
+    store: Store | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, BuiltKernel]:
-    """Every kernel by name, from the cache or built in parallel.
+    """Every kernel by name, from the cache or built in parallel; `progress` hears of those that have to be built.
 
     `emitter` names the function that a worker calls as `emitter(text, name, target)` and whose result has `func`
     (a tirx.PrimFunc), `rule` and `packings`. Raises BuildError that names each kernel that could not be built.
@@ -54,7 +61,7 @@ def build_kernels(
         )
         for spec in specs
     }
-    results = _cached_jobs(jobs, store or Store(), preload=(emitter.partition(":")[0],))
+    results = _cached_jobs(jobs, store or Store(), preload=(emitter.partition(":")[0],), progress=progress)
     return {spec.name: kernel for spec, kernel in zip(specs, results, strict=True)}
 
 
@@ -86,7 +93,9 @@ def _refuse_unbuildable(target: Target) -> None:
         raise TargetError(f"Building for '{target}' is not supported yet.", hint="Use a target that starts with 'llvm'")
 
 
-def _cached_jobs(jobs: Mapping[str, Job], store: Store, preload: Sequence[str] = ()) -> list[Any]:
+def _cached_jobs(
+    jobs: Mapping[str, Job], store: Store, preload: Sequence[str] = (), progress: Progress | None = None
+) -> list[Any]:
     """The jobs' values, in order; jobs are keyed by the address of their value in the store."""
     found = {key: data for key in jobs if (data := store.get(key)) is not None}
     missing = [key for key in jobs if key not in found]
@@ -94,6 +103,8 @@ def _cached_jobs(jobs: Mapping[str, Job], store: Store, preload: Sequence[str] =
     def keep(index: int, value: Any) -> None:
         found[missing[index]] = pickle.dumps(value)
         store.put(missing[index], found[missing[index]])
+        if progress is not None:
+            progress(sum(key in found for key in missing), len(missing))
 
     run_jobs([jobs[key] for key in missing], preload=preload, keep=keep)
     return [pickle.loads(found[key]) for key in jobs]

@@ -22,6 +22,7 @@ from tilewright.ir.types import numpy_dtype
 
 if TYPE_CHECKING:
     from tilewright.backends.ledger import Report
+    from tilewright.ir.agreement import CheckReport
     from tilewright.ir.graph import Graph
 
 
@@ -31,7 +32,7 @@ class CompiledModel:
     `check_report` is set by the check that follows a compile.
     """
 
-    check_report: Any = None
+    check_report: CheckReport | None = None
 
     def __init__(
         self,

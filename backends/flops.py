@@ -37,7 +37,7 @@ CONTRACTIONS: dict[str, Callable[[Node], Dim]] = {
 
 
 def flops(nodes: Iterable[Node]) -> Dim:
-    """Floating-point operations of `nodes`: multiply and add count two; others count one for each element they touch."""
+    """Floating-point operations of `nodes`: a multiply-add counts two, other operators one for each element."""
     return dims.as_dim(sum(_of(node) for node in nodes))
 
 

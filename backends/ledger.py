@@ -9,7 +9,7 @@ from typing import Any
 
 from tilewright.backends.probes import Peaks
 
-_WIDTH = 200
+_WIDTH = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +88,8 @@ class Report:
     def _cells(self, row: Row, total: float) -> tuple[str, ...]:
         rates = (row.flops_per_second / 1e9, row.bytes_per_second / 1e9)
         return (
-            _cut(row.kernel, 32),
-            _cut(", ".join(row.sources), 64),
+            _cut(row.kernel, 24),
+            _cut(", ".join(row.sources), 40),
             row.origin,
             row.dtype,
             f"{row.seconds * 1e6:.1f}",

@@ -89,9 +89,27 @@ def _object_code(functions: Mapping[Any, Any], target: Target) -> bytes:
     """ELF object code of PrimFuncs by name or GlobalVar."""
     cpu = tvm_target(target)
     module = tirx.transform.BindTarget(cpu.with_host(cpu))(tvm.IRModule(dict(functions)))
-    for transform in _LOOPS_PIPELINE:
+    return _written(tvm.get_global_func("target.build.llvm")(_lowered(module), cpu), "kernel.o")
+
+
+def _lowered(module: Any) -> Any:
+    """Loops as LLVM takes them. Vector loops that TVM cannot turn into vectors are left to LLVM's own vectoriser.
+
+    TVM 0.27 fails on products of two scalars, in a vector loop, that hold variables within variables.
+    """
+    try:
+        return _through(module, _LOOPS_PIPELINE)
+    except tvm.error.InternalError as error:
+        if "Let cannot bind" not in str(error):
+            raise
+        plain = tirx.transform.VectorizeLoop(False)
+        return _through(module, [plain if t.info.name == plain.info.name else t for t in _LOOPS_PIPELINE])
+
+
+def _through(module: Any, transforms: Iterable[Any]) -> Any:
+    for transform in transforms:
         module = transform(module)
-    return _written(tvm.get_global_func("target.build.llvm")(module, cpu), "kernel.o")
+    return module
 
 
 def _written(module: Any, name: str) -> bytes:
@@ -105,8 +123,7 @@ def compile_program(program: Program, target: Target) -> tuple[bytes, bytes]:
     """The VM's bytecode, and object code of the functions that compute its sizes (empty if it needs none)."""
     module = _ProgramBuilder(program).build()
     with tvm_target(target):
-        for transform in _PIPELINE:
-            module = transform(module)
+        module = _through(module, _PIPELINE)
     builder = relax.ExecBuilder()
     rest = relax.vm_build._vmcodegen(builder, module)
     functions = {gv: f for gv, f in rest.functions.items() if isinstance(f, tirx.PrimFunc)}

@@ -8,6 +8,7 @@ program, so that it works from scripts without a main guard, notebooks and tests
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import os
 import pickle
@@ -15,7 +16,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,16 +69,19 @@ def run_jobs(
 ) -> list[Any]:
     """The value of each job, in order.
 
-    All jobs run, even when some fail; `keep` is called with the index and the value of each that does not.
+    All jobs run, even when some fail; `keep` gets the index and value of each that does not, as soon as it is there.
     Raises BuildError that names the jobs that failed and says why.
     """
     if not jobs:
         return []
     batch = Batch(tuple(jobs), tuple(preload), processes or default_threads(), timeout)
-    outcomes = sorted(_server().run(batch), key=lambda outcome: outcome.index)
-    for outcome in outcomes:
-        if keep is not None and not outcome.error:
-            keep(outcome.index, outcome.value)
+    outcomes = []
+    with contextlib.closing(_server().run(batch)) as arriving:
+        for outcome in arriving:
+            outcomes.append(outcome)
+            if keep is not None and not outcome.error:
+                keep(outcome.index, outcome.value)
+    outcomes.sort(key=lambda outcome: outcome.index)
     _raise_failures(jobs, [outcome for outcome in outcomes if outcome.error])
     return [outcome.value for outcome in outcomes]
 
@@ -134,11 +138,11 @@ class _Server:
             if stream is not None:
                 stream.close()
 
-    def run(self, batch: Batch) -> list[Outcome]:
-        """All outcomes, in the order in which they came."""
+    def run(self, batch: Batch) -> Generator[Outcome]:
+        """All outcomes, in the order in which they come."""
         with self._lock:
             try:
-                return list(self._exchange(self._running(), batch))
+                yield from self._exchange(self._running(), batch)
             except (OSError, EOFError, pickle.UnpicklingError) as error:
                 self.stop()
                 labels = ", ".join(job.label for job in batch.jobs)

@@ -24,6 +24,10 @@ class Interpreted:
 
         return tuple(run(self.graph, inputs))
 
+    def with_threads(self, threads: int) -> Interpreted:
+        """Itself: how many threads numpy uses is not ours to say."""
+        return self
+
 
 def read_graph(graph: Graph, shapes: Mapping[str, int] | None = None) -> Imported:
     """Take a graph as it is, or with some of its symbolic sizes fixed. Raises ImportModelError for unknown sizes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 from onnx import GraphProto, ModelProto
 
-from tilewright.ir.errors import ImportModelError
+from tilewright.ir.errors import ImportModelError, InputError
 from tilewright.ir.op import Array
 
 
@@ -76,15 +76,39 @@ class OnnxRuntime:
 
     file: OnnxFile
     output_names: Sequence[str]
+    threads: int | None = None  # by default as many as there are cores
+
+    def with_threads(self, threads: int) -> OnnxRuntime:
+        return replace(self, threads=threads)
 
     @cached_property
     def _session(self) -> Any:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors only: warnings about the model are not ours to print
+        options.log_severity_level = 4  # what goes wrong is raised; it is not ours to print
+        options.intra_op_num_threads = self.threads or 0
         source = self.file.model.SerializeToString() if self.file.path is None else str(self.file.path)
-        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        try:
+            return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        except refusals() as error:
+            raise ImportModelError(
+                f"onnxruntime, whose results the compiled model is compared with, cannot load it: {error}",
+                hint="To compile it unchecked, use check=False",
+            ) from error
 
     def __call__(self, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
-        return tuple(self._session.run(list(self.output_names), dict(inputs)))
+        session = self._session
+        try:
+            return tuple(session.run(list(self.output_names), dict(inputs)))
+        except refusals() as error:
+            shapes = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in inputs.items())
+            raise InputError(f"onnxruntime does not take the inputs {shapes or '(none)'}: {error}") from error
+
+
+def refusals() -> tuple[type[Exception], ...]:
+    """All that onnxruntime raises: its own exceptions have no base class in common."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    own = (value for value in vars(state).values() if isinstance(value, type) and issubclass(value, Exception))
+    return (*own, RuntimeError, ValueError)

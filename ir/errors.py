@@ -69,7 +69,7 @@ class ArtifactError(CompilerError):
 
 
 class InputError(CompilerError):
-    """The arrays given to a compiled model do not fit its signature."""
+    """Arrays given to a model do not fit it, or a setting is out of range."""
 
 
 class CheckError(CompilerError):

@@ -1,9 +1,9 @@
 """Group operators into kernels.
 
-Each group becomes one `fused` node whose `body` is a graph of its own. A group has at most one anchor (a contraction or a
-reduction), elementwise operators after it as far as post-dominance allows, and cheap operators before it. Only the last value of
-a group is visible outside, so groups cannot form a cycle. The scheme follows "Relay: A High-Level Compiler for Deep Learning"
-(Roesch et al., 2019), section on operator fusion.
+Each group becomes one `fused` node whose `body` is a graph of its own. A group has at most one anchor (a contraction
+or a reduction), elementwise operators after it as far as post-dominance allows, and cheap operators before it. Only the
+last value of a group is visible outside, so groups cannot form a cycle. The scheme follows "Relay: A High-Level
+Compiler for Deep Learning" (Roesch et al., 2019), section on operator fusion.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from tilewright.ir.op import Kind
 from tilewright.ir.ops import lookup
 
 ANCHORS = (Kind.CONTRACTION, Kind.REDUCTION)
-COSTLY = frozenset(
-    "exp log sqrt rsqrt reciprocal sin cos tan asin acos atan sinh cosh asinh acosh atanh tanh erf sigmoid gelu pow div mod".split()
-)
+TRIGONOMETRIC = {"sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "tanh"}
+COSTLY = TRIGONOMETRIC | {"exp", "log", "sqrt", "rsqrt", "reciprocal", "erf", "sigmoid", "gelu", "pow", "div", "mod"}
 # Contractions read an operand many times, so only a change of place may be computed on the way in.
 PERMUTED_OPERANDS = frozenset({"attention", "matmul"})
 
@@ -79,7 +78,7 @@ class _Groups:
             node = end
 
     def _between(self, start: Node, end: Node) -> list[Node] | None:
-        """The nodes on the ways from `start` to `end`, with `end`; None when one of them cannot be in a kernel or is taken."""
+        """The nodes on the ways from `start` to `end`, with `end`; None if one of them is taken or in no kernel."""
         found: dict[Node, None] = {}
         pending = [start]
         while pending:
@@ -101,8 +100,11 @@ class _Groups:
         if node.op.kind is Kind.ELEMENTWISE:
             return dims.same_shape(node.results[0].shape, start.results[0].shape)
         anchor = self.anchor(self.tail[start])
-        return node.op.name == "transpose" and anchor is not None and anchor.op.name in PERMUTED_OPERANDS and (
-            start.op.name != "transpose"
+        return (
+            node.op.name == "transpose"
+            and anchor is not None
+            and anchor.op.name in PERMUTED_OPERANDS
+            and (start.op.name != "transpose")
         )
 
     def absorb(self, node: Node) -> None:

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tilewright.ir.errors import CheckError, CompilerError
 
 if TYPE_CHECKING:
     from tilewright.backends.compiled import CompiledModel
-    from tilewright.checking import CheckReport
+    from tilewright.checking import Feeds
+    from tilewright.frontend import Imported
+    from tilewright.ir.agreement import CheckReport
     from tilewright.ir.graph import Graph
     from tilewright.ir.op import Array
 
-Feeds = "Mapping[str, Array] | Sequence[Mapping[str, Array]]"
-Progress = Callable[[str], None]
+Progress: TypeAlias = Callable[[str], object]
+NATIVE = "llvm -mcpu=native"
 PRECISIONS = ("fp32",)
 
 
 def compile(
     model: Any,
-    target: str = "llvm -mcpu=native",
-    inputs: Mapping[str, Array] | Sequence[Mapping[str, Array]] | None = None,
+    target: str = NATIVE,
+    inputs: Feeds | None = None,
     precision: str = "fp32",
     threads: int | None = None,
     database: str | Path | None = None,
@@ -36,34 +39,49 @@ def compile(
     `model`: path of an .onnx file, its bytes, an onnx.ModelProto, or a `tw.Graph`.
     `target`: `llvm -mcpu=native`, `llvm -mcpu=NAME -mattr=+a,-b -num-cores=N`.
     `inputs`: one feed {name: array} or several, for the check; by default random ones that suit the model.
+    `precision`: what to compute in; so far "fp32", as the model says. `database`: none yet.
     `threads`: by default what the container's quota and affinity allow, or TILEWRIGHT_NUM_THREADS.
-    `check`: compare with onnxruntime (for a graph: the interpreter). `strict`: a node that would run on the host is an error.
+    `check`: compare with onnxruntime (for a graph: the interpreter); the outcome is in `check_report`.
+    `strict`: a node that would run on the host is an error.
     `shapes`: sizes for symbols, e.g. {"batch": 1}, to compile for these alone.
-    `progress`: called with one line when a stage begins.
+    `progress`: called with one line when a stage begins, and for each kernel that is built.
 
-    Raises a subclass of `tw.errors.CompilerError`: for a model that cannot be read or built, an unknown target, or, as CheckError,
-    a result that differs from the original.
+    Raises a subclass of `tw.errors.CompilerError`: for a model that cannot be read or built, an unknown target, inputs
+    that do not fit, or, as CheckError, outputs that differ from the original's.
     """
     from tilewright import backends, frontend, passes
+    from tilewright.backends.threads import checked_threads
 
-    say = progress or (lambda line: None)
+    say = progress or _silent
     _refuse_what_is_not_there_yet(precision, database)
     parsed = backends.parse_target(target)
+    threads = None if threads is None else checked_threads(threads)
     say("reading the model")
     imported = frontend.read(model, shapes=shapes)
     say(f"improving {len(imported.graph.nodes)} operators")
     graph = passes.run(imported.graph, passes.PIPELINE)
     say(f"building {len(graph.nodes)} steps for {target}")
-    compiled = backends.compile_graph(graph, parsed, threads=threads, strict=strict, source=lambda: imported.graph)
+    compiled = backends.compile_graph(
+        graph,
+        parsed,
+        threads=threads,
+        strict=strict,
+        source=lambda: imported.graph,
+        progress=functools.partial(_say_built, say),
+    )
     if check:
         say("checking against the original")
         compiled.check_report = _compare(compiled, imported, inputs, None)
-        if not compiled.check_report.passed:
-            raise CheckError(
-                f"the compiled model is not the same function as the original: {compiled.check_report}",
-                hint="This is a bug of the compiler; `check=False` returns the model all the same",
-            )
+        _refuse_difference(compiled.check_report)
     return compiled
+
+
+def _silent(line: str) -> None:
+    """No progress is wanted."""
+
+
+def _say_built(say: Progress, done: int, total: int) -> None:
+    say(f"building kernels: {done} of {total}")
 
 
 def _refuse_what_is_not_there_yet(precision: str, database: str | Path | None) -> None:
@@ -71,6 +89,15 @@ def _refuse_what_is_not_there_yet(precision: str, database: str | Path | None) -
         raise CompilerError(f"precision {precision!r} is not supported; supported: {', '.join(PRECISIONS)}")
     if database is not None:
         raise CompilerError("a tuning database is not supported yet; leave `database` out")
+
+
+def _refuse_difference(report: CheckReport) -> None:
+    if not report.passed:
+        raise CheckError(
+            f"the compiled model is not the same function as the original (tolerance {report.tolerance:g}): "
+            f"{'; '.join(map(str, report.failures))}",
+            hint="This is a bug of the compiler; check=False returns the model all the same",
+        )
 
 
 def read(model: Any, shapes: Mapping[str, int] | None = None) -> Graph:
@@ -81,31 +108,40 @@ def read(model: Any, shapes: Mapping[str, int] | None = None) -> Graph:
 
 
 def check(
-    compiled: CompiledModel,
-    model: Any,
-    inputs: Mapping[str, Array] | Sequence[Mapping[str, Array]] | None = None,
-    tolerance: float | None = None,
+    compiled: CompiledModel, model: Any, inputs: Feeds | None = None, tolerance: float | None = None
 ) -> CheckReport:
     """Compare a compiled (or loaded) model with the original, on `inputs` or on random ones that suit the model.
 
-    The report says whether it passed; differing raises nothing. `tolerance` is relative to each output's largest magnitude, by
-    default 1e-4, or 1e-3 where the model itself quantizes activations. Raises CheckError for a tolerance above 1e-2.
+    The report says whether it passed; differing raises nothing. `tolerance` is relative to each output's largest
+    magnitude, by default 1e-4, or 1e-3 where the model itself quantizes activations, more where it computes in 16-bit
+    floats. Raises CheckError when `model` has other inputs or outputs, InputError for a tolerance above 1e-2 and for
+    `inputs` that the original does not take.
     """
     from tilewright import frontend
 
     return _compare(compiled, frontend.read(model), inputs, tolerance)
 
 
-def _compare(compiled: CompiledModel, imported: Any, inputs: Any, tolerance: float | None) -> CheckReport:
+def _compare(compiled: CompiledModel, imported: Imported, inputs: Feeds | None, tolerance: float | None) -> CheckReport:
     from tilewright.checking import compare
 
-    names = imported.graph.output_names
+    graph = imported.graph
+    _require_same("inputs", [p.name for p in compiled.inputs], [v.name for v in graph.inputs])
+    _require_same("outputs", [p.name for p in compiled.outputs], graph.output_names)
 
     def run(feed: Mapping[str, Array]) -> Sequence[Array]:
         results = compiled.run(feed)
-        return [results[name] for name in names]
+        return [results[name] for name in graph.output_names]
 
-    return compare(run, imported.original, imported.graph, inputs=inputs, tolerance=tolerance)
+    return compare(run, imported.original, graph, inputs=inputs, tolerance=tolerance)
+
+
+def _require_same(what: str, ours: Sequence[str], theirs: Sequence[str]) -> None:
+    if set(ours) != set(theirs):
+        raise CheckError(
+            f"the compiled model was made from another one: its {what} are {', '.join(ours) or 'none'}, "
+            f"the original's {', '.join(theirs) or 'none'}"
+        )
 
 
 def load(path: str | Path, threads: int | None = None) -> CompiledModel:

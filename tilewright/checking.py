@@ -1,172 +1,105 @@
-"""Is the compiled model the same function as the original? Both run on the same inputs, and the outputs are compared."""
+"""Is the compiled model the same function as the original? Both run on the same inputs; their outputs are compared."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 
 import numpy as np
 
-from tilewright.draw import Sizes, draw_inputs, size_choices
-from tilewright.ir.errors import CheckError
+from tilewright.draw import Sizes, index_limits, ports_of, random_inputs, size_choices
+from tilewright.ir.agreement import CheckReport, OutputCheck, compare_output, worst
+from tilewright.ir.errors import InputError
 from tilewright.ir.graph import Graph
 from tilewright.ir.op import Array
 
-Original = Callable[[Mapping[str, Array]], Sequence[Array]]
+Feed = Mapping[str, Array]
+Feeds = Feed | Sequence[Feed]
+Run = Callable[[Feed], Sequence[Array]]
 
-# Greatest error relative to the output's largest magnitude. Rounding activations to 8 bits turns a last-bit difference into a
-# whole step, hence the wider bound for models that do.
-TOLERANCES = {"fp32": 1e-4, "fp32 with quantized activations": 1e-3}
+TOLERANCES = {"float32": 1e-4, "quantized": 1e-3, "float16": 2e-3, "bfloat16": 1e-2}
+"""Greatest error relative to an output's largest magnitude, by the coarsest numbers that a model computes with.
+
+A difference in the last bit becomes a whole step where activations are rounded to 8 bits; 16-bit floats are rounded
+after each operator, to 11 and 8 bits.
+"""
 LARGEST_TOLERANCE = 1e-2
-
-
-@dataclass(frozen=True)
-class OutputCheck:
-    """How far one output is off, at its worst element."""
-
-    name: str
-    error: float  # |compiled - original| at the worst element over the largest |original|
-    index: tuple[int, ...]
-    compiled: float
-    original: float
-    inputs: str  # shapes that were fed
-    problem: str = ""  # why it fails whatever the error: a NaN, another shape or dtype
-
-    def passes(self, tolerance: float) -> bool:
-        return not self.problem and self.error <= tolerance
-
-    def describe(self) -> str:
-        if self.problem:
-            return f"output {self.name!r}: {self.problem} (inputs {self.inputs})"
-        where = ", ".join(map(str, self.index))
-        return (
-            f"output {self.name!r}: error {self.error:.2e} of its scale, worst at [{where}]: "
-            f"{self.compiled:.7g} instead of {self.original:.7g} (inputs {self.inputs})"
-        )
-
-
-@dataclass(frozen=True)
-class CheckReport:
-    """The worst of each output over all inputs that were tried."""
-
-    outputs: tuple[OutputCheck, ...]
-    tolerance: float
-    runs: int
-
-    @property
-    def passed(self) -> bool:
-        return self.runs > 0 and all(o.passes(self.tolerance) for o in self.outputs)
-
-    @property
-    def error(self) -> float:
-        """The greatest error of any output."""
-        return max((float("inf") if o.problem else o.error for o in self.outputs), default=0.0)
-
-    def __str__(self) -> str:
-        verdict = "agrees with" if self.passed else "DIFFERS from"
-        head = f"The compiled model {verdict} the original on {self.runs} inputs (tolerance {self.tolerance:g})."
-        return "\n".join([head, *(f"  {o.describe()}" for o in self.outputs)])
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "passed": self.passed,
-            "tolerance": self.tolerance,
-            "runs": self.runs,
-            "outputs": [asdict(o) for o in self.outputs],
-        }
+DRAWS = 3
 
 
 def tolerance_for(graph: Graph) -> float:
-    """The tolerance that fits the model: wider only where the model itself rounds activations to integers."""
+    """The tolerance that suits the model as imported: wider only where the model itself computes coarsely."""
+    computed = {r.dtype for n in graph.nodes for r in n.results if not all(v.is_constant for v in n.inputs)}
     quantized = any(n.op.name == "quantize" and not n.inputs[0].is_constant for n in graph.nodes)
-    return TOLERANCES["fp32 with quantized activations" if quantized else "fp32"]
+    return max(TOLERANCES[name] for name in ("float32", *["quantized"] * quantized, *computed) if name in TOLERANCES)
 
 
 def compare(
-    compiled: Callable[[Mapping[str, Array]], Sequence[Array]],
-    original: Original,
+    compiled: Run,
+    original: Run,
     graph: Graph,
     *,
-    inputs: Mapping[str, Array] | Sequence[Mapping[str, Array]] | None = None,
+    inputs: Feeds | None = None,
     tolerance: float | None = None,
-    draws: int = 3,
     seed: int = 0,
 ) -> CheckReport:
-    """Run both and compare.
+    """Run both and compare; `graph` is the model as imported.
 
-    `inputs`: one feed or several; by default `draws` random ones that suit the model (see `draw`).
-    Raises CheckError when the tolerance is above 1e-2, or when the original accepts none of the inputs that were tried.
+    `inputs`: one feed {name: array} or several; by default random ones, of several sizes, that suit the model.
+    Raises InputError when the tolerance is above 1e-2, or when the original takes none of the inputs that were tried.
     """
     tolerance = tolerance_for(graph) if tolerance is None else tolerance
     if not 0 <= tolerance <= LARGEST_TOLERANCE:
-        raise CheckError(f"a tolerance of {tolerance:g} proves nothing; it has to be between 0 and {LARGEST_TOLERANCE:g}")
-    pairs = _feeds(original, graph, draws, seed) if inputs is None else _given(original, inputs)
-    found: dict[str, OutputCheck] = {}
-    for feed, expected in pairs:
-        shapes = ", ".join(f"{name} {list(np.shape(array))}" for name, array in feed.items())
-        for name, got, want in zip(graph.output_names, compiled(feed), expected, strict=True):
-            found[name] = _worse(found.get(name), compare_output(name, np.asarray(got), np.asarray(want), shapes))
-    return CheckReport(tuple(found.values()), tolerance, len(pairs))
+        raise InputError(f"a tolerance of {tolerance:g} proves nothing; it has to be from 0 to {LARGEST_TOLERANCE:g}")
+    pairs = _drawn(original, graph, seed) if inputs is None else [(feed, original(feed)) for feed in _given(inputs)]
+    runs = [_compare_run(compiled, feed, expected, graph.output_names) for feed, expected in pairs]
+    return CheckReport(tuple(worst(checks) for checks in zip(*runs, strict=True)), tolerance, len(runs))
 
 
-def _given(
-    original: Original, inputs: Mapping[str, Array] | Sequence[Mapping[str, Array]]
-) -> list[tuple[Mapping[str, Array], Sequence[Array]]]:
+def _compare_run(compiled: Run, feed: Feed, expected: Sequence[Array], names: Sequence[str]) -> list[OutputCheck]:
+    """One check for each output. Inputs that the original takes but the compiled model refuses are a difference."""
+    shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in feed.items()) or "none"
+    try:
+        results = compiled(feed)
+    except InputError as error:
+        problem = f"the compiled model refuses inputs that the original takes: {error}"
+        return [OutputCheck(name, float("inf"), shapes, problem=problem) for name in names]
+    return [
+        compare_output(name, np.asarray(got), np.asarray(want), shapes)
+        for name, got, want in zip(names, results, expected, strict=True)
+    ]
+
+
+def _given(inputs: Feeds) -> list[Feed]:
     feeds = [inputs] if isinstance(inputs, Mapping) else list(inputs)
-    return [(feed, original(feed)) for feed in feeds]
+    if not feeds or not all(isinstance(feed, Mapping) for feed in feeds):
+        raise InputError("inputs to check with have to be {name: array}, or a list of at least one such mapping")
+    return [{name: np.asarray(array) for name, array in feed.items()} for feed in feeds]
 
 
-def _feeds(
-    original: Original, graph: Graph, draws: int, seed: int
-) -> list[tuple[Mapping[str, Array], Sequence[Array]]]:
-    """Random inputs at several sizes, with what the original makes of them; sizes that it refuses are passed over."""
-    rng = np.random.default_rng(seed)
-    accepted: list[tuple[Mapping[str, Array], Sequence[Array]]] = []
-    refusal: CheckError | None = None
-    choices: list[Sizes] = list(size_choices(graph))
-    for sizes in choices * draws if len(choices) == 1 else choices:
-        feed = draw_inputs(graph, sizes, rng)
-        try:
-            accepted.append((feed, original(feed)))
-        except CheckError as error:
-            refusal = error
-        if len(accepted) == draws:
-            break
+def _drawn(original: Run, graph: Graph, seed: int) -> list[tuple[Feed, Sequence[Array]]]:
+    """Random inputs of sizes that the original takes, with what it makes of them."""
+    refusals: list[str] = []
+    accepted = list(islice(_accepted(original, graph, np.random.default_rng(seed), refusals), DRAWS))
     if not accepted:
-        raise CheckError(
-            f"the original runs on none of the inputs that were drawn; the last refusal was: {refusal}",
-            hint="Give inputs that it accepts with inputs={name: array}, or compile with check=False",
+        raise InputError(
+            f"the original takes none of the inputs that were drawn; at last it said: {refusals[-1]}",
+            hint="Give inputs that it takes with inputs={name: array}, or compile with check=False",
         )
     return accepted
 
 
-def _worse(a: OutputCheck | None, b: OutputCheck) -> OutputCheck:
-    if a is None or (b.problem and not a.problem):
-        return b
-    return a if a.problem or a.error >= b.error else b
-
-
-def compare_output(name: str, got: Array, want: Array, inputs: str = "") -> OutputCheck:
-    """Compare one output. A NaN on either side never passes; infinities have to be equal."""
-    if got.shape != want.shape or got.dtype != want.dtype:
-        problem = f"is {got.dtype}{list(got.shape)} instead of {want.dtype}{list(want.shape)}"
-        return OutputCheck(name, float("inf"), (), 0.0, 0.0, inputs, problem)
-    if want.dtype.kind in "OUS":
-        problem = "" if np.array_equal(got, want) else "has other strings"
-        return OutputCheck(name, 0.0, (), 0.0, 0.0, inputs, problem)
-    if got.size == 0:
-        return OutputCheck(name, 0.0, (), 0.0, 0.0, inputs)
-    return _compare_numbers(name, got.astype(np.float64), want.astype(np.float64), inputs)
-
-
-def _compare_numbers(name: str, got: Array, want: Array, inputs: str) -> OutputCheck:
-    finite = want[np.isfinite(want)]
-    scale = float(np.abs(finite).max()) if finite.size else 0.0
-    with np.errstate(invalid="ignore"):
-        error = np.where(got == want, 0.0, np.abs(got - want)) / (scale or 1.0)
-    error = np.where(np.isnan(error), np.inf, error)
-    worst = tuple(int(i) for i in np.unravel_index(int(error.argmax()), error.shape))
-    nans = [side for side, array in (("compiled", got), ("original", want)) if np.isnan(array).any()]
-    problem = f"the {' and the '.join(nans)} output holds NaN" if nans else ""
-    return OutputCheck(name, float(error[worst]), worst, float(got[worst]), float(want[worst]), inputs, problem)
+def _accepted(
+    original: Run, graph: Graph, rng: np.random.Generator, refusals: list[str]
+) -> Iterator[tuple[Feed, Sequence[Array]]]:
+    """Inputs that the original takes; what it says to the others goes to `refusals`."""
+    ports, limits = ports_of(graph), index_limits(graph)
+    choices: list[Sizes] = list(size_choices(ports))
+    for sizes in choices * DRAWS if len(choices) == 1 else choices:
+        feed = random_inputs(ports, sizes, rng, limits)
+        try:
+            expected = original(feed)
+        except InputError as error:
+            refusals.append(error.message)
+        else:
+            yield feed, expected

@@ -23,10 +23,13 @@ class Timing:
     def of(samples: list[float]) -> Timing:
         return Timing(statistics.median(samples), min(samples), len(samples))
 
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
 
 @dataclass(frozen=True)
 class Comparison:
-    """`ratio` is theirs / ours, the median over pairs of neighbouring runs, with its quartiles: above 1, ours is faster."""
+    """`ratio` is theirs / ours, the median over pairs of neighbouring runs, with quartiles: above 1, ours is faster."""
 
     ours: Timing
     theirs: Timing
@@ -42,10 +45,9 @@ class Comparison:
         return asdict(self)
 
 
-def measure(run: Run, seconds: float = 1.0, warmup: int = 3, most: int = 1000) -> Timing:
-    """Time one function for about `seconds`, at least 5 runs after the warm-up."""
-    for _ in range(warmup):
-        run()
+def measure(run: Run, seconds: float = 1.0, most: int = 1000) -> Timing:
+    """Time one function for about `seconds`, at least 5 runs after a warm-up."""
+    _warm_up(run, seconds)
     samples: list[float] = []
     end = time.perf_counter() + seconds
     while len(samples) < 5 or (time.perf_counter() < end and len(samples) < most):
@@ -53,11 +55,9 @@ def measure(run: Run, seconds: float = 1.0, warmup: int = 3, most: int = 1000) -
     return Timing.of(samples)
 
 
-def compare(ours: Run, theirs: Run, seconds: float = 3.0, warmup: int = 5, most: int = 1000) -> Comparison:
-    """Time two functions in turn for about `seconds`, at least 9 pairs; which goes first alternates."""
-    for _ in range(warmup):
-        ours()
-        theirs()
+def compare(ours: Run, theirs: Run, seconds: float = 3.0, most: int = 1000) -> Comparison:
+    """Time two functions in turn for about `seconds`, at least 9 pairs after a warm-up; which goes first alternates."""
+    _warm_up(lambda: (ours(), theirs()), seconds)
     pairs: list[tuple[float, float]] = []
     end = time.perf_counter() + seconds
     while len(pairs) < 9 or (time.perf_counter() < end and len(pairs) < most):
@@ -68,6 +68,15 @@ def compare(ours: Run, theirs: Run, seconds: float = 3.0, warmup: int = 5, most:
             pairs.append((_seconds(ours), _seconds(theirs)))
     low, middle, high = statistics.quantiles([b / a for a, b in pairs], n=4)
     return Comparison(Timing.of([a for a, _ in pairs]), Timing.of([b for _, b in pairs]), middle, low, high)
+
+
+def _warm_up(run: Run, seconds: float, most: int = 5) -> None:
+    """Up to `most` runs: fewer of one that is slow beside the `seconds` to come."""
+    end = time.perf_counter() + seconds / 3
+    for _ in range(most):
+        run()
+        if time.perf_counter() > end:
+            return
 
 
 def _seconds(run: Run) -> float:

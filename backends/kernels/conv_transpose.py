@@ -1,7 +1,7 @@
 """Transposed convolution as a plain one: the results of one residue of the stride are a channel of their own.
 
-Result y = s * j + phase sums the taps k with y + before - k * dilation = s * i, for inputs i that lie at a distance from j
-that depends on phase and k alone. So each phase is a convolution of stride 1, and all phases are one with s times the
+Result y = s * j + phase sums the taps k with y + before - k * dilation = s * i, for inputs i whose distance from j
+depends on phase and k alone. So each phase is a convolution of stride 1, and all phases are one with s times the
 channels, whose results are interleaved when they are stored ("sub-pixel convolution", Shi et al., 2016).
 """
 

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tilewright.backends.kernels.loops import Index, Loops, minimum
-from tilewright.backends.kernels.ranges import Indices, cover, div_down, div_up, fits, maximum, named, product, tasks, worth_forking
+from tilewright.backends.kernels.ranges import (
+    Indices,
+    cover,
+    div_down,
+    div_up,
+    fits,
+    maximum,
+    named,
+    product,
+    tasks,
+    worth_forking,
+)
 from tilewright.backends.kernels.tile import Vectors
 
 _BLOCK = 1 << 13  # elements a task: long against its index arithmetic, short enough to balance the threads

@@ -1,4 +1,4 @@
-"""A fused group on its way to being one kernel: its parameters, its tensors, and what happens to each finished element."""
+"""A fused group on its way to being one kernel: its parameters, its tensors, and where finished elements go."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Packing = Callable[[Array], Array]
 
 @dataclass(frozen=True)
 class Layout:
-    """How a weight lies in memory: `packing` rearranges the model's array (numpy, once, when compiling) into `shape`."""
+    """How a weight lies in memory: `packing` rearranges the model's array into `shape`, once, when compiling."""
 
     packing: Packing
     shape: tuple[int, ...]
@@ -27,9 +27,9 @@ class Layout:
 class Group:
     """What a schedule rule works with.
 
-    `body` is the fused graph, `weights` the positions of its inputs that are constants of the model, and `anchor` its contraction or
-    reduction, if it has one. A rule may set `body` to an equal graph whose inputs and outputs have other shapes, with their elements
-    in the same order. After `place`, `k` has the parameters, `tensors` reads any value of the body, and `stages` are
+    `body` is the fused graph, `weights` the positions of its inputs that are constants of the model, and `anchor` its
+    contraction or reduction, if it has one. A rule may set `body` to an equal graph whose inputs and outputs have other
+    shapes, with their elements in the same order. After `place`, `k` has the parameters, `tensors` reads any value of the body, and `stages` are
     what each node is computed by.
     """
 

@@ -249,8 +249,9 @@ class _Loop:
         return self._var
 
     def __exit__(self, *error: object) -> None:
-        body = _sequence(self._loops._blocks.pop())
-        self._loops.emit(tirx.For(self._var, index(self._start), index(self._extent), self._kind, body))
+        body = self._loops._blocks.pop()
+        if error[0] is None:
+            self._loops.emit(tirx.For(self._var, index(self._start), index(self._extent), self._kind, _sequence(body)))
 
 
 def _sequence(statements: list[Stmt]) -> Stmt:

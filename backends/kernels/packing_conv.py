@@ -1,4 +1,4 @@
-"""Weights laid out the way convolution kernels read them. Imports no TVM: it also runs where compiled models are loaded."""
+"""Weights laid out the way convolution kernels read them. Imports no TVM: it also runs where models are loaded."""
 
 from __future__ import annotations
 
@@ -77,3 +77,8 @@ def spread_weights(weights: Array, groups: int, spreads: Sequence[Spread]) -> Ar
         if None not in taps:
             result[(slice(None), slice(None), number, slice(None), *place)] = np.swapaxes(grouped[(..., *taps)], 1, 2)
     return result.reshape(groups * per_group * len(phases), channels // groups, *extents)
+
+
+def pack_conv_transpose(weights: Array, groups: int, spreads: Sequence[Spread], block: int) -> Array:
+    """[C, O / groups, *kernel] -> the plain convolution's weights, packed by `pack_conv`."""
+    return pack_conv(spread_weights(weights, groups, spreads), groups, block)

@@ -1,9 +1,9 @@
-"""Sliding windows turned into contiguous rows: the padded input of a block of results, split by the phases of the stride.
+"""Sliding windows as contiguous rows: the padded input of a block of results, split by the phases of the stride.
 
 Tap k of the window at result i reads input i * stride + k * dilation - before. With the input stored as one plane per
 residue of the stride, that is place i + (k * dilation) // stride of plane (k * dilation) % stride: neighbouring results
-read neighbouring elements whatever the stride. All results of a block are numbered through along the rows of the planes;
-the numbers between one row's end and the next row's start stand for nothing, and are dropped in the end.
+read neighbouring elements whatever the stride. All results of a block are numbered through along the rows of the
+planes; the numbers between one row's end and the next row's start stand for nothing, and are dropped in the end.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, index,
 from tilewright.backends.kernels.ranges import Indices, cover, div_down, div_up, maximum, named, nested, remainder
 
 _LINE = 16  # float32 in a cache line
+_UNROLL = 9  # taps
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,27 @@ def normalised(axes: Sequence[Axis]) -> tuple[tuple[Axis, ...], Callable[[Indice
     return (*[Axis(1)] * missing, *(axes[a] for a in kept)), restored
 
 
+def planes_of(axes: Sequence[Axis]) -> int:
+    """Planes per channel: one for each tap of the leading axes and each phase of the last two."""
+    *lead, high, wide = axes
+    return math.prod(a.kernel for a in lead) * high.phases * wide.phases
+
+
+def each_tap(k: Loops, axes: Sequence[Axis], step: Callable[[Indices], None]) -> None:
+    """`step(taps)` for the whole window, a few taps of the last axis unrolled."""
+    *outer, last = [axis.kernel for axis in axes]
+    with nested(k, outer) as taps:
+        if last > _UNROLL:
+            with k.serial(last) as tap:
+                step((*taps, tap))
+            return
+        for tap in range(last):
+            step((*taps, tap))
+
+
 @dataclass(frozen=True)
 class Blocking:
-    """Results are computed `rows` x `columns` at a time; `pitch` is the length of a row of planes, `plane` that of a plane."""
+    """Results are computed `rows` x `columns` at a time, from planes of `plane` elements in rows of `pitch`."""
 
     axes: tuple[Axis, ...]
     rows: Index
@@ -118,8 +137,7 @@ class Blocking:
     @property
     def planes(self) -> int:
         """Planes per channel."""
-        *lead, high, wide = self.axes
-        return math.prod(a.kernel for a in lead) * high.phases * wide.phases
+        return planes_of(self.axes)
 
     @property
     def padded(self) -> bool:
@@ -190,23 +208,27 @@ def fill_patch(
     fill: Expr,
     load: Callable[[Index, Indices], Expr],
 ) -> None:
-    """Copy what the block reads: `patch` [channels * planes * plane] from `load(channel, input indices)`, `fill` outside."""
+    """Copy what a block reads: `patch` [channels * planes * plane] from `load(channel, places)`, `fill` outside."""
     *lead, high, wide = blocking.axes
-    size = channels * blocking.planes * blocking.plane
     if blocking.padded:
+        size = channels * blocking.planes * blocking.plane
         cover(k, size, lanes, lambda i: k.store(patch, (i,), fill))
     with k.serial(channels) as c, nested(k, [a.kernel for a in lead]) as taps, k.serial(high.phases) as phase:
-        planes = index(c)
+        plane = index(c)
         for axis, tap in zip(lead, taps, strict=True):
-            planes = planes * axis.kernel + tap
-        first = k.let("planes", (planes * high.phases + phase) * wide.phases)
+            plane = plane * axis.kernel + tap
+        plane = named(k, "plane", (plane * high.phases + phase) * wide.phases)
         with k.serial(block.rows + high.reach) as row:
             places = [a.source(i, 0) + t * a.dilation for a, i, t in zip(lead, block.lead, taps, strict=True)]
-            places.append(k.let("source", index(high.source(block.row + row, high.residue(phase)))))
+            places.append(named(k, "source", high.source(block.row + row, high.residue(phase))))
             with k.when(_inside(blocking.axes[:-1], places)):
                 for p in range(wide.phases):
-                    start = (first + p) * blocking.plane + row * blocking.pitch
-                    _copy_row(k, lanes, wide, block, p, lambda j, at, s=start: k.store(patch, (s + j,), load(c, (*places, at))))
+                    start = (plane + p) * blocking.plane + row * blocking.pitch
+                    _copy_row(k, lanes, wide, block, p, _copy(k, patch, start, lambda at: load(c, (*places, at))))
+
+
+def _copy(k: Loops, patch: Buffer, start: Index, load: Callable[[Index], Expr]) -> Callable[[Index, Index], None]:
+    return lambda place, column: k.store(patch, (start + place,), load(column))
 
 
 def _inside(axes: Sequence[Axis], places: Sequence[Index]) -> Expr | bool:
@@ -216,9 +238,7 @@ def _inside(axes: Sequence[Axis], places: Sequence[Index]) -> Expr | bool:
     return tirx.all(*conditions) if conditions else True
 
 
-def _copy_row(
-    k: Loops, lanes: int, wide: Axis, block: Block, phase: int, copy: Callable[[Index, Index], None]
-) -> None:
+def _copy_row(k: Loops, lanes: int, wide: Axis, block: Block, phase: int, copy: Callable[[Index, Index], None]) -> None:
     """`copy(place in the row, input column)` for all places that lie inside the input."""
     base = wide.source(block.column, wide.residue(phase))
     low = named(k, "low", maximum(0, div_up(-base, wide.stride)))
@@ -228,5 +248,4 @@ def _copy_row(
         cover(k, extent, lanes, lambda j: copy(j, base + j), low)
         return
     with k.serial(extent) as i:
-        j = low + i
-        copy(j, base + j * wide.stride)
+        copy(low + i, base + (low + i) * wide.stride)

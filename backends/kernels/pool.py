@@ -7,15 +7,12 @@ from collections.abc import Callable, Sequence
 from tvm import tirx
 
 from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, const, index, minimum
-from tilewright.backends.kernels.patches import Axis, Block, Blocking, block_results, fill_patch, normalised
-from tilewright.backends.kernels.ranges import (
-    Indices, cover, div_down, div_up, maximum, named, nested, product, tasks, worth_forking,
-)  # fmt: skip
+from tilewright.backends.kernels.patches import Axis, Block, Blocking, block_results, each_tap, fill_patch, normalised
+from tilewright.backends.kernels.ranges import Indices, cover, div_up, maximum, named, product, tasks, worth_forking
 from tilewright.backends.kernels.tile import Vectors
 
 _BLOCK = 1024  # results
 _VECTORS = 4  # beside each other, to hide latency
-_UNROLL = 9  # taps
 
 Load = Callable[..., Expr]
 Store = Callable[[Index, Index, Indices, Expr], None]
@@ -79,14 +76,7 @@ def _tile(
                 i = start + lane
                 k.store(best, (i,), fold(best[i], patch[begin + i]))
 
-    *outer, last = [axis.kernel for axis in blocking.axes]
-    with nested(k, outer) as taps:
-        if last <= _UNROLL:
-            for tap in range(last):
-                step((*taps, tap))
-        else:
-            with k.serial(last) as tap:
-                step((*taps, tap))
+    each_tap(k, blocking.axes, step)
     for start in starts:
         with k.vectorized(lanes) as lane:
             k.store(folded, (first + (start + lane),), best[start + lane])

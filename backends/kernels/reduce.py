@@ -1,4 +1,4 @@
-"""Folds of a reduction: one element from vectors along the folded axes, or a vector of neighbouring elements at once."""
+"""Folds of a reduction: one element from vectors along the folded axes, or a vector of neighbouring elements."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _halved(k: Loops, fold: Reduction, partial: Buffer, width: int, lanes: int) 
 
 
 def fold_neighbours(k: Loops, lanes: int, width: int, fold: Reduction, place: Place) -> Buffer:
-    """`width` elements side by side: entry i of the result is the fold at `place(i)`. Contiguous along the kept axis."""
+    """`width` elements side by side: entry i is the fold at `place(i)`, contiguous along the kept axis."""
     totals = _filled(k, "totals", width, lanes, fold)
     with nested(k, fold.extents) as at:
         for first in range(0, width, lanes):
@@ -115,16 +115,26 @@ def arg_neighbours(k: Loops, lanes: int, width: int, fold: ArgReduction, place: 
         with k.vectorized(lanes) as lane:
             k.store(where, (first + lane,), const(0, fold.dtype))
     with k.serial(fold.extents[0] - 1, 1) as j:
+
+        def term(i: Index) -> Expr:
+            return fold.term(place(i), (j,))
+
         for first in range(0, width, lanes):
-            _challenge(k, lanes, first, fold, (best, where), lambda i, j=j: fold.term(place(i), (j,)), j)
+            _challenge(k, lanes, first, fold, best, where, term, j)
     return where
 
 
 def _challenge(
-    k: Loops, lanes: int, first: int, fold: ArgReduction, held: tuple[Buffer, Buffer], term: Callable[[Index], Expr], j: Expr
+    k: Loops,
+    lanes: int,
+    first: int,
+    fold: ArgReduction,
+    best: Buffer,
+    where: Buffer,
+    term: Callable[[Index], Expr],
+    j: Expr,
 ) -> None:
     """One vector of candidates, all at place j of the folded axis, against the best so far."""
-    best, where = held
     new = k.local("new", (lanes,), str(best.ty.dtype))
     with k.vectorized(lanes) as lane:
         k.store(new, (lane,), term(first + lane))

@@ -1,7 +1,7 @@
 """What the types take for granted and the sizes at run time must hold to, checked when a kernel starts.
 
-A compiled kernel must never read past its arrays: sizes that were taken to be equal have to be, slices have to lie inside, and
-indices have to be in range.
+A compiled kernel must never read past its arrays: sizes that were taken to be equal have to be, slices have to lie
+inside, and indices have to be in range.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _require_inside(k: Loops, b: Namespace, node: Node) -> None:
     attrs, shape = node.attrs, node.inputs[0].shape
     for start, size, step, limit in zip(attrs["starts"], attrs["sizes"], attrs["steps"], shape, strict=True):
         last = dims.as_dim(start + (size - 1) * step)
-        if isinstance(last, int) and isinstance(limit, int) or dims.equal(dims.sub(limit, size), start):
+        if (isinstance(last, int) and isinstance(limit, int)) or dims.equal(dims.sub(limit, size), start):
             continue
         first, final = (start, last) if step > 0 else (last, start)
         inside = b.logical_and(index(b.dim(first)) >= 0, index(b.dim(final)) < index(b.dim(limit)))

@@ -11,7 +11,17 @@ from collections.abc import Callable, Sequence
 from tilewright.backends.kernels.expr import ArgReduction, Reduction, Tensor
 from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, minimum
 from tilewright.backends.kernels.nest import Nest
-from tilewright.backends.kernels.ranges import Indices, cover, div_up, maximum, named, nested, product, tasks, worth_forking
+from tilewright.backends.kernels.ranges import (
+    Indices,
+    cover,
+    div_up,
+    maximum,
+    named,
+    nested,
+    product,
+    tasks,
+    worth_forking,
+)
 from tilewright.backends.kernels.reduce import arg_neighbours, arg_row, as_bytes, fold_neighbours, fold_row, part_of
 from tilewright.backends.kernels.tile import Vectors
 
@@ -50,9 +60,7 @@ def _is_one_long_row(nest: Nest, stages: Sequence[Tensor]) -> bool:
     return product(nest.rows) == 1 and isinstance(stages[0], Reduction) and len(stages) == 1 and long
 
 
-def _one_row(
-    k: Loops, machine: Vectors, nest: Nest, fold: Tensor, finish_row: Finish | None, cost: float
-) -> None:
+def _one_row(k: Loops, machine: Vectors, nest: Nest, fold: Tensor, finish_row: Finish | None, cost: float) -> None:
     """All elements folded into one: parts of the first folded axis in parallel, then the parts."""
     assert isinstance(fold, Reduction)
     row = (0,) * len(nest.rows)
@@ -92,15 +100,16 @@ def _along_rows(
 
 
 def _make_row(k: Loops, machine: Vectors, nest: Nest, stage: Tensor, row: Indices) -> None:
-    if isinstance(stage, Reduction | ArgReduction):
-        place = nest.row_index(stage, row)
-        whole = isinstance(stage, Reduction)
-        value = fold_row(k, machine, as_bytes(stage), place) if whole else arg_row(k, stage, place)
-        stage.bind(lambda *i: _as(stage, value))
-        return
-    kept = k.scratch("kept", nest.columns, stage.dtype)
-    _each_place(k, machine, nest, row, lambda place: k.store(kept, nest.column(place), stage(*place)))
-    stage.bind(lambda *i: kept[nest.column(i)])
+    if isinstance(stage, Reduction):
+        total = fold_row(k, machine, as_bytes(stage), nest.row_index(stage, row))
+        stage.bind(lambda *i: _as(stage, total))
+    elif isinstance(stage, ArgReduction):
+        found = arg_row(k, stage, nest.row_index(stage, row))
+        stage.bind(lambda *i: found)
+    else:
+        kept = k.scratch("kept", nest.columns, stage.dtype)
+        _each_place(k, machine, nest, row, lambda place: k.store(kept, nest.column(place), stage(*place)))
+        stage.bind(lambda *i: kept[nest.column(i)])
 
 
 def _as(stage: Tensor, value: Expr) -> Expr:

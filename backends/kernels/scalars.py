@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from tvm import tirx
 
-from tilewright.backends.kernels import vmath
+from tilewright.backends.kernels import bfloat16, vmath
 from tilewright.backends.kernels.logic import negated
 from tilewright.backends.kernels.loops import Expr, const, dtype_of, index
 
@@ -33,12 +33,17 @@ class Scalars:
             return const(x, dtype)
         if dtype_of(x) == dtype:
             return x
+        if dtype_of(x) == "bfloat16":
+            return self.cast(bfloat16.widened(x), dtype)
+        if dtype == "bfloat16":
+            return bfloat16.narrowed(self.cast(x, "float32"))
         return self.not_equal(x, 0) if dtype == "bool" else tirx.Cast(dtype, x)
 
     # Logic and choice
 
     def equal(self, x: Scalar, y: Scalar) -> Expr:
-        return tirx.EQ(*_pair(x, y))
+        a, b = _pair(x, y)
+        return negated(self.logical_xor(a, b)) if dtype_of(a) == "bool" else tirx.EQ(a, b)
 
     def not_equal(self, x: Scalar, y: Scalar) -> Expr:
         return negated(self.equal(x, y))

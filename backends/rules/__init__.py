@@ -8,12 +8,34 @@ from tvm import tirx
 
 from tilewright.backends import kernel_text
 from tilewright.backends.kernels.group import Group, Packing
-from tilewright.backends.rules import attention, batched_matmul, concat, conv, fallback, matmul, pointwise, rows
+from tilewright.backends.rules import (
+    attention,
+    batched_matmul,
+    concat,
+    conv,
+    conv_transpose,
+    fallback,
+    matmul,
+    pointwise,
+    pool,
+    rows,
+)
 from tilewright.backends.rules.rule import Rule
 from tilewright.backends.target import Target
 from tilewright.ir.errors import BuildError
 
-RULES: tuple[Rule, ...] = (matmul.RULE, batched_matmul.RULE, attention.RULE, conv.RULE, rows.RULE, concat.RULE, pointwise.RULE, fallback.RULE)
+RULES: tuple[Rule, ...] = (
+    matmul.RULE,
+    batched_matmul.RULE,
+    attention.RULE,
+    conv.RULE,
+    conv_transpose.RULE,
+    pool.RULE,
+    rows.RULE,
+    concat.RULE,
+    pointwise.RULE,
+    fallback.RULE,
+)
 
 
 @dataclass(frozen=True)
@@ -26,7 +48,7 @@ class Emitted:
 
 
 def emit_text(text: str, name: str, target: Target) -> Emitted:
-    """The kernel for a text that `kernel_text.write` made. Raises BuildError where no rule fits, with the reason of each."""
+    """The kernel for a text that `kernel_text.write` made. Raises BuildError, with every rule's reason, if none fits."""
     body, weights = kernel_text.read(text)
     reasons: list[str] = []
     for rule in RULES:
@@ -38,5 +60,3 @@ def emit_text(text: str, name: str, target: Target) -> Emitted:
         packings = tuple(layouts[v].packing if v in layouts else None for v in body.inputs)
         return Emitted(group.k.func(), rule.name, packings)
     raise BuildError(f"no schedule rule fits the kernel {name}: {'; '.join(reasons)}")
-
-

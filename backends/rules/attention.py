@@ -1,4 +1,4 @@
-"""Scaled dot-product attention as one kernel; transposes of the operands and of the result are read and written in place."""
+"""Scaled dot-product attention as one kernel, which reads and writes through transposes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def declines(group: Group) -> str:
     query, _, value = node.inputs[:3]
     if query.dtype != "float32":
         return f"works on {query.dtype}"
-    return "" if isinstance(query.shape[3], int) and isinstance(value.shape[3], int) else "its heads have a dynamic width"
+    static = isinstance(query.shape[3], int) and isinstance(value.shape[3], int)
+    return "" if static else "its heads have a dynamic width"
 
 
 def emit(group: Group) -> Mapping[Value, Layout]:
@@ -37,7 +38,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
 
 
 def _operands(group: Group, node: Node) -> Attention:
-    batch, heads, queries, width = group.shape(node.results[0])
+    batch, heads, queries, _ = group.shape(node.results[0])
     query, key, value, *mask = (broadcast_reader(group.tensors[v], 4) for v in node.inputs)
     return Attention(
         batch,

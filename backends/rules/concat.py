@@ -1,4 +1,4 @@
-"""Concatenation: each operand is copied to its place by loops of its own, so that no element asks where it comes from."""
+"""Concatenation: each operand is copied by loops of its own, so that no element asks where it comes from."""
 
 from __future__ import annotations
 

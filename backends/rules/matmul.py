@@ -1,9 +1,11 @@
-"""Activations times a weight matrix: the weight is packed when compiling, the operators behind it run on finished tiles."""
+"""Activations times a weight matrix, packed when compiling; the operators behind it run on finished tiles."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+
+from tvm import tirx
 
 from tilewright.backends.kernels.gemm import gemm
 from tilewright.backends.kernels.group import Group, Layout
@@ -13,7 +15,6 @@ from tilewright.backends.kernels.ranges import product
 from tilewright.backends.kernels.tile import Tile, Vectors, choose_tile
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.graph import Node, Value
-from tvm import tirx
 
 
 def declines(group: Group) -> str:

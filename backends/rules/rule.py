@@ -14,7 +14,7 @@ class Rule:
     """A way to turn a fused group into loops.
 
     `declines(group)` says why the rule does not fit, or nothing ("") where it does.
-    `emit(group)` calls `group.place` with the layouts that it wants for weights, emits the loops, and returns those layouts.
+    `emit(group)` calls `group.place` with the layouts it wants for weights, emits the loops, and returns those layouts.
     """
 
     name: str

@@ -161,10 +161,10 @@ def _ref_arg(function: Callable[..., Any]) -> Ref:
 def _compute_arg(kind: str) -> Compute:
     def compute(b: Any, node: Node, x: Any) -> Any:
         axis, keepdims = node.attrs["axis"], node.attrs["keepdims"]
-        rank = len(x.shape)
+        rank, wide = len(x.shape), accumulator(x.dtype)
 
         def element(index: Sequence[Any], place: Sequence[Any]) -> Any:
-            return x(*merged_index(rank, (axis,), keepdims, index, place))
+            return b.cast(x(*merged_index(rank, (axis,), keepdims, index, place)), wide)
 
         shape = reduced_shape(x.shape, (axis,), keepdims)
         return b.argreduce(kind, shape, x.shape[axis], "int64", element, node.attrs["select_last"])

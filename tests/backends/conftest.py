@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,15 @@ from tilewright.backends.cache import Store
 from tilewright.backends.compiled import CompiledModel
 from tilewright.backends.runtime import Executable
 from tilewright.backends.target import Target, parse_target
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Build results of this session, unless the user asks for another cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "TILEWRIGHT_CACHE" not in os.environ:
+            patch.setenv("TILEWRIGHT_CACHE", str(tmp_path_factory.mktemp("kernels")))
+        yield
 
 
 @pytest.fixture(scope="session")
