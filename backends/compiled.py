@@ -51,7 +51,7 @@ class CompiledModel:
         self.program, self.executable, self.weights, self.target = program, executable, weights, target
         self.threads = default_threads() if threads is None else checked_threads(threads)
         self._graph = graph
-        self._signature = Signature(program.inputs)
+        self._signature = Signature(program)
         self._output_names = tuple(port.name for port in program.outputs)
         self._runner = Runner(program, executable, weights, host_functions(program))
         self._last_shapes: tuple[tuple[int, ...], ...] | None = None

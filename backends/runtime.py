@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tilewright.backends.pool import Pool
 from tilewright.backends.program import ENTRY, HOST_CALL, Program
-from tilewright.backends.threads import PoolSize
 from tilewright.ir.errors import BuildError, InputError
 from tilewright.ir.types import numpy_dtype
 
@@ -62,14 +62,6 @@ def _library(name: str) -> ctypes.CDLL:
         raise BuildError("TVM's runtime library was not found.", hint="Install the apache-tvm package.")
     folder = Path(specification.submodule_search_locations[0], "lib")
     return ctypes.CDLL(str((folder / name).resolve()), ctypes.RTLD_GLOBAL)
-
-
-@functools.cache
-def _pool_size() -> PoolSize:
-    """The process's pool sizes; a model has none of its own, as TVM's pools belong to threads."""
-    set_limit = _library("libtvm_runtime.so")._ZN3tvm7runtime9threading17SetMaxConcurrencyEi
-    functions = (ffi().get_global_func(f"runtime.{name}") for name in ("NumThreads", "config_threadpool"))
-    return PoolSize(set_limit, *functions)
 
 
 @contextlib.contextmanager
@@ -142,7 +134,8 @@ class Runner:
     def __init__(
         self, program: Program, executable: Executable, weights: Mapping[str, Array], hosts: Sequence[HostFunction]
     ) -> None:
-        self._module = _load(executable)
+        library, self._pool = _load_library(executable.library)
+        self._module = _load(executable.bytecode, library)
         self._entry = self._machine()[ENTRY]
         self._weights = ffi().convert([to_tensor(weights[c.value]) for c in program.constants])
         self._hosts = ffi().convert([_wrapped(function) for function in hosts])
@@ -172,13 +165,13 @@ class Runner:
         function = self._module.get_function(name, query_imports=True)
         values = [a if isinstance(a, int) else to_tensor(a) for a in arguments]
         with self._lock:
-            _pool_size().use(threads)
+            self._pool.use(threads)
             function(*values)
 
     def _run(self, entry: Callable[..., Any], arrays: Sequence[Array], threads: int) -> list[Array]:
         tensors = [to_tensor(a) for a in arrays]
         with self._lock:
-            _pool_size().use(threads)
+            self._pool.use(threads)
             try:
                 results = entry(*tensors, self._weights, self._hosts)
             except (ValueError, TypeError, RuntimeError, AssertionError, IndexError) as error:
@@ -195,19 +188,19 @@ class Runner:
         self._sizes.add(sizes)
 
 
-def _load(executable: Executable) -> Any:
-    module = ffi().get_global_func("ffi.Module.load_from_bytes.relax.VMExecutable")(executable.bytecode)
-    module.import_module(_load_library(executable.library))
+def _load(bytecode: bytes, library: Any) -> Any:
+    module = ffi().get_global_func("ffi.Module.load_from_bytes.relax.VMExecutable")(bytecode)
+    module.import_module(library)
     return module
 
 
-def _load_library(library: bytes) -> Any:
-    """Map a shared object from memory; the file is gone again once it is mapped."""
+def _load_library(library: bytes) -> tuple[Any, Pool]:
+    """Map a shared object from memory, with threads of its own; the file is gone again once it is mapped."""
     descriptor, path = tempfile.mkstemp(suffix=".so", prefix="tilewright-")
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(library)
-        return ffi().load_module(path, keep_module_alive=False)
+        return ffi().load_module(path, keep_module_alive=False), Pool(path)
     except (RuntimeError, OSError) as error:
         hint = "Set TMPDIR to a folder that allows programs to be run from it."
         raise BuildError(f"The kernels could not be loaded from {path}: {error}.", hint=hint) from error

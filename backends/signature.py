@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tilewright.backends.program import Port
+from tilewright.backends.expectations import Expectations
+from tilewright.backends.program import Port, Program
 from tilewright.backends.runtime import Array
 from tilewright.backends.sizes import Dim, evaluate, symbols
 from tilewright.ir.errors import InputError
@@ -34,10 +35,11 @@ def describe(ports: Sequence[Port]) -> tuple[TensorInfo, ...]:
 
 
 class Signature:
-    """The inputs of a model."""
+    """The inputs of a program."""
 
-    def __init__(self, ports: Sequence[Port]) -> None:
-        self.infos = describe(ports)
+    def __init__(self, program: Program) -> None:
+        self._expectations = Expectations.of(program)
+        self.infos = describe(program.inputs)
         self.names = tuple(info.name for info in self.infos)
         self._dtypes = tuple(numpy_dtype(info.dtype) for info in self.infos)
         self._checked: set[tuple[tuple[int, ...], ...]] = set()
@@ -101,6 +103,7 @@ class Signature:
                         f"The input '{info.name}' has shape {list(shape)}; its axis {axis} must be "
                         f"{evaluate(dim, known)}: the model takes {info}."
                     )
+        self._expectations.check(known)
 
     def _bind(self, info: TensorInfo, dim: str, size: int, sizes: dict[str, tuple[int, str]]) -> None:
         if size < 1:

@@ -112,6 +112,14 @@ def _through(module: Any, transforms: Iterable[Any]) -> Any:
     return module
 
 
+def assemble(source: str) -> bytes:
+    """ELF object code of a module in LLVM's intermediate language."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "module.ll")
+        path.write_text(source)
+        return _written(tvm.runtime.load_module(str(path)), "module.o")
+
+
 def _written(module: Any, name: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, name)

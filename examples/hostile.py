@@ -32,7 +32,7 @@ def model(text: str) -> ModelProto:
 
 
 def truncated() -> bytes:
-    data = model(SMALL).SerializeToString()
+    data: bytes = model(SMALL).SerializeToString()
     return data[: len(data) // 2]
 
 

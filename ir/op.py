@@ -30,6 +30,7 @@ class Kind(Enum):
     INJECTIVE = "injective"  # result[i] reads one computed place of each input: transpose, slice, gather
     REDUCTION = "reduction"  # reads a row for each result: sums, softmax, norms
     CONTRACTION = "contraction"  # products summed: matmul, convolution, attention
+    SERIAL = "serial"  # works through an axis in order: a kernel of its own, whose loops a schedule rule knows
     OPAQUE = "opaque"  # never fused
 
 
@@ -45,7 +46,7 @@ class Sample:
     attrs: Attrs = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Op:
     """One row of the table.
 
@@ -54,7 +55,7 @@ class Op:
     `ref(attrs, *arrays)` is the meaning in numpy: an array, or a tuple for several results. Symbolic sizes in attrs are
     numbers by then, and a graph attribute is a function of arrays.
     `compute(b, node, *tensors)` is the same as tensor expressions over the backend's namespace `b`; None means that
-    only the host can run it.
+    only the host can run it, unless it is of the kind SERIAL.
     `arity` is the least and the greatest number of inputs (None: no limit).
     """
 
@@ -67,6 +68,9 @@ class Op:
     attrs: Attrs = field(default_factory=dict)
     samples: Callable[[], Sequence[Sample]] = tuple
     doc: str = ""
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
 
     def complete(self, attrs: Attrs) -> dict[str, Any]:
         """`attrs` with the defaults filled in. Raises TypeInferenceError for an unknown or a missing one."""

@@ -17,7 +17,7 @@ from tilewright.ir.graph import Graph, Node, Value, input_value, make_node
 from tilewright.ir.op import Kind
 from tilewright.ir.ops import lookup
 
-ANCHORS = (Kind.CONTRACTION, Kind.REDUCTION)
+ANCHORS = (Kind.CONTRACTION, Kind.REDUCTION, Kind.SERIAL)
 TRIGONOMETRIC = {"sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "tanh"}
 COSTLY = TRIGONOMETRIC | {"exp", "log", "sqrt", "rsqrt", "reciprocal", "erf", "sigmoid", "gelu", "pow", "div", "mod"}
 # Contractions read an operand many times, so only a change of place may be computed on the way in.
@@ -37,9 +37,10 @@ def fuse(graph: Graph) -> Graph:
 
 
 def compilable(node: Node) -> bool:
-    """Has a tensor expression and no strings: it may become part of a kernel."""
+    """Has a tensor expression, or a schedule rule of its own, and no strings: it may become part of a kernel."""
     values = (*node.inputs, *node.results)
-    return node.op.compute is not None and node.op.kind is not Kind.OPAQUE and all(v.dtype != "string" for v in values)
+    known = node.op.kind is Kind.SERIAL or (node.op.compute is not None and node.op.kind is not Kind.OPAQUE)
+    return known and all(v.dtype != "string" for v in values)
 
 
 def _is_view(node: Node) -> bool:
@@ -104,7 +105,8 @@ class _Groups:
             node.op.name == "transpose"
             and anchor is not None
             and anchor.op.name in PERMUTED_OPERANDS
-            and (start.op.name != "transpose")
+            and start.op.name != "transpose"
+            and self.graph.uses(start.results[0]) == 1  # nothing reads it at the place it had before
         )
 
     def absorb(self, node: Node) -> None:
@@ -121,10 +123,12 @@ class _Groups:
         self.merge([node], group)
 
     def _accepts(self, reader: Node, producer: Node) -> bool:
+        if reader.op.kind is Kind.SERIAL:
+            return False
         if reader.op.kind is Kind.CONTRACTION:
             chain = self.members[producer]
             return reader.op.name in PERMUTED_OPERANDS and all(n.op.name == "transpose" for n in chain)
-        if reader.op.name == "concat" or producer.op.name == "concat":
+        if reader.op.name == "concat" or any(n.op.name == "concat" for n in self.members[producer]):
             return False
         grows = not dims.equal(reader.results[0].type.size, producer.results[0].type.size)
         if reader.op.kind is Kind.REDUCTION:

@@ -7,7 +7,8 @@ from itertools import islice
 
 import numpy as np
 
-from tilewright.draw import Sizes, index_limits, ports_of, random_inputs, size_choices
+from tilewright.backends.signature import TensorInfo
+from tilewright.draw import Sizes, index_limits, random_inputs, size_choices
 from tilewright.ir.agreement import CheckReport, OutputCheck, compare_output, worst
 from tilewright.ir.errors import InputError
 from tilewright.ir.graph import Graph
@@ -38,12 +39,13 @@ def compare(
     compiled: Run,
     original: Run,
     graph: Graph,
+    ports: Sequence[TensorInfo],
     *,
     inputs: Feeds | None = None,
     tolerance: float | None = None,
     seed: int = 0,
 ) -> CheckReport:
-    """Run both and compare; `graph` is the model as imported.
+    """Run both and compare; `graph` is the model as imported, `ports` are the inputs of the compiled one.
 
     `inputs`: one feed {name: array} or several; by default random ones, of several sizes, that suit the model.
     Raises InputError when the tolerance is above 1e-2, or when the original takes none of the inputs that were tried.
@@ -51,7 +53,9 @@ def compare(
     tolerance = tolerance_for(graph) if tolerance is None else tolerance
     if not 0 <= tolerance <= LARGEST_TOLERANCE:
         raise InputError(f"a tolerance of {tolerance:g} proves nothing; it has to be from 0 to {LARGEST_TOLERANCE:g}")
-    pairs = _drawn(original, graph, seed) if inputs is None else [(feed, original(feed)) for feed in _given(inputs)]
+    pairs = (
+        _drawn(original, graph, ports, seed) if inputs is None else [(feed, original(feed)) for feed in _given(inputs)]
+    )
     runs = [_compare_run(compiled, feed, expected, graph.output_names) for feed, expected in pairs]
     return CheckReport(tuple(worst(checks) for checks in zip(*runs, strict=True)), tolerance, len(runs))
 
@@ -77,10 +81,10 @@ def _given(inputs: Feeds) -> list[Feed]:
     return [{name: np.asarray(array) for name, array in feed.items()} for feed in feeds]
 
 
-def _drawn(original: Run, graph: Graph, seed: int) -> list[tuple[Feed, Sequence[Array]]]:
+def _drawn(original: Run, graph: Graph, ports: Sequence[TensorInfo], seed: int) -> list[tuple[Feed, Sequence[Array]]]:
     """Random inputs of sizes that the original takes, with what it makes of them."""
     refusals: list[str] = []
-    accepted = list(islice(_accepted(original, graph, np.random.default_rng(seed), refusals), DRAWS))
+    accepted = list(islice(_accepted(original, graph, ports, np.random.default_rng(seed), refusals), DRAWS))
     if not accepted:
         raise InputError(
             f"the original takes none of the inputs that were drawn; at last it said: {refusals[-1]}",
@@ -90,10 +94,10 @@ def _drawn(original: Run, graph: Graph, seed: int) -> list[tuple[Feed, Sequence[
 
 
 def _accepted(
-    original: Run, graph: Graph, rng: np.random.Generator, refusals: list[str]
+    original: Run, graph: Graph, ports: Sequence[TensorInfo], rng: np.random.Generator, refusals: list[str]
 ) -> Iterator[tuple[Feed, Sequence[Array]]]:
     """Inputs that the original takes; what it says to the others goes to `refusals`."""
-    ports, limits = ports_of(graph), index_limits(graph)
+    limits = index_limits(graph)
     choices: list[Sizes] = list(size_choices(ports))
     for sizes in choices * DRAWS if len(choices) == 1 else choices:
         feed = random_inputs(ports, sizes, rng, limits)

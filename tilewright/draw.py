@@ -9,7 +9,6 @@ import numpy as np
 
 from tilewright.backends.signature import TensorInfo
 from tilewright.backends.sizes import evaluate, symbols
-from tilewright.ir import dims
 from tilewright.ir.graph import Graph, Node, Value
 from tilewright.ir.op import Array
 from tilewright.ir.types import FLOATS, INTEGERS, numpy_dtype
@@ -42,14 +41,6 @@ CHOICES = (
     Choice(1, 48, 192, 512),
     Choice(1, 224, 224, 1600),
 )
-
-
-def ports_of(graph: Graph) -> tuple[TensorInfo, ...]:
-    """The inputs of a graph in the form that compiled models describe theirs in."""
-    return tuple(
-        TensorInfo(v.name, v.dtype, tuple(d if isinstance(d, int) else dims.to_text(d) for d in v.shape))
-        for v in graph.inputs
-    )
 
 
 def size_choices(ports: Sequence[TensorInfo]) -> Iterator[dict[str, int]]:

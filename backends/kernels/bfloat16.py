@@ -11,10 +11,19 @@ _NAN, _HALF = 0x7FC0, 0x7FFF
 
 
 def widened(x: Expr) -> Expr:
-    """A bfloat16 as float32, which is exact."""
+    """A bfloat16 as float32, which is exact. Choices are made among the float32s, or TVM would widen them itself."""
     if isinstance(x, tirx.FloatImm):
         return const(x.value, "float32")
+    if isinstance(x, tirx.Select):
+        return tirx.Select(x.condition, widened(x.true_value), widened(x.false_value))
+    if _is_guarded(x):
+        condition, then, other = x.args
+        return tirx.if_then_else(condition, widened(then), widened(other))
     return tirx.reinterpret("float32", tirx.Cast("uint32", tirx.reinterpret("uint16", x)) << _bits(16))
+
+
+def _is_guarded(x: Expr) -> bool:
+    return getattr(getattr(x, "op", None), "name", "") == "prim.if_then_else"
 
 
 def narrowed(x: Expr) -> Expr:

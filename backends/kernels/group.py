@@ -13,6 +13,10 @@ from tilewright.backends.target import Target
 from tilewright.ir.graph import Graph, Node, Value
 from tilewright.ir.op import Array, Kind
 
+ANCHORS = (Kind.CONTRACTION, Kind.REDUCTION, Kind.SERIAL)
+# They load an element only where its place is within bounds, so what they read must not be computed ahead.
+GUARDING = frozenset({"pad", "max_pool", "avg_pool", "conv", "conv_transpose"})
+LENGTHY = frozenset({"exp", "log", "tanh", "erf", "sigmoid", "gelu", "pow", "mod"})
 Packing = Callable[[Array], Array]
 
 
@@ -29,23 +33,29 @@ class Group:
 
     `body` is the fused graph, `weights` the positions of its inputs that are constants of the model, and `anchor` its
     contraction or reduction, if it has one. A rule may set `body` to an equal graph whose inputs and outputs have other
-    shapes, with their elements in the same order. After `place`, `k` has the parameters, `tensors` reads any value of the body, and `stages` are
-    what each node is computed by.
+    shapes, with their elements in the same order. After `place`, `k` has the parameters, `tensors` reads any value of
+    the body, and `stages` are what each node is computed by.
     """
 
     def __init__(self, body: Graph, weights: frozenset[int], name: str, target: Target) -> None:
         self.signature, self.body, self.weights, self.target = body, body, weights, target
-        self.anchor = next((n for n in body.nodes if n.op.kind in (Kind.CONTRACTION, Kind.REDUCTION)), None)
+        self.anchor = next((n for n in body.nodes if n.op.kind in ANCHORS), None)
         self.k = Loops(name)
         self.b = Namespace({s: self.k.dim(s) for s in symbols(body)})
         self.inputs: dict[Value, Buffer] = {}
         self.outputs: dict[Value, Buffer] = {}
         self.tensors: dict[Value, Tensor] = {}
         self.stages: dict[Node, list[Tensor]] = {}
+        self._guarded = _read_by(body, GUARDING)
 
     def is_weight(self, value: Value) -> bool:
         """An input of the body that is a constant of the model."""
         return value in self.body.inputs and self.body.inputs.index(value) in self.weights
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether some operand is known to have no elements."""
+        return any(0 in value.shape for node in self.body.nodes for value in (*node.inputs, *node.results))
 
     def shape(self, value: Value) -> tuple[Index, ...]:
         return self.b.shape(value)
@@ -92,17 +102,17 @@ class Group:
         tensors = node.op.tensors(self.b, node, [self.tensors[v] for v in node.inputs])
         self.stages[node] = self.b.stages[before:]
         for result, tensor in zip(node.results, tensors, strict=True):
-            self.tensors[result] = self._named(tensor) if self._is_shared(result) else tensor
+            self.tensors[result] = self._named(tensor) if self._is_named(result) else tensor
 
     def _scalar(self, value: Value) -> Tensor:
         assert value.data is not None
         number = value.data.reshape(()).item()
         return Tensor(self.shape(value), value.dtype, lambda *index: self.b.const(number, value.dtype))
 
-    def _is_shared(self, value: Value) -> bool:
-        """Read several times at one place, in a body that guards no loads: worth a variable."""
-        plain = all(n is self.anchor or n.op.kind is Kind.ELEMENTWISE for n in self.body.nodes)
-        return plain and self.body.uses(value) > 1 and value.node is not self.anchor
+    def _is_named(self, value: Value) -> bool:
+        """Worth a variable: read several times, or a long expression. Not where a later operator guards its loads."""
+        lengthy = value.node is not None and value.node.op.name in LENGTHY
+        return (lengthy or self.body.uses(value) > 1) and value.node is not self.anchor and value not in self._guarded
 
     def _named(self, tensor: Tensor) -> Tensor:
         """The same tensor, each element computed once a block."""
@@ -111,10 +121,15 @@ class Group:
         def read(*index: Expr) -> Expr:
             block, key = self.k.block(), tuple(_identity(i) for i in index)
             if not last or last[0][0] is not block or last[0][1] != key:
-                last[:] = [(block, key, self.k.let("t", tensor(*index)))]
+                last[:] = [(block, key, self._held(tensor, index))]
             return last[0][2]
 
         return Tensor(tensor.shape, tensor.dtype, read)
+
+    def _held(self, tensor: Tensor, index: Sequence[Expr]) -> Expr:
+        held = self.k.local("t", (1,), tensor.dtype)
+        self.k.store(held, (0,), tensor(*index))
+        return self.k.let("t", held[0])
 
     def store(self, value: Value, index: Sequence[Index]) -> None:
         """Compute the element at `index` of an output, and store it."""
@@ -143,6 +158,15 @@ class Group:
                 order = [order[axis] for axis in node.attrs["perm"]]
             value = node.results[0]
         return order
+
+
+def _read_by(body: Graph, operators: frozenset[str]) -> set[Value]:
+    """All values that the named operators read, themselves or through others."""
+    found: set[Value] = set()
+    for node in reversed(body.nodes):
+        if node.op.name in operators or not found.isdisjoint(node.results):
+            found.update(node.inputs)
+    return found
 
 
 def _identity(index: Expr) -> object:

@@ -14,7 +14,8 @@ from tilewright.ir import dims
 from tilewright.ir.graph import Graph, Node, Value
 from tilewright.ir.ops.checks import assumptions
 
-INDEXED = {"gather": 1, "gather_elements": 1, "gather_nd": 1}
+INDEXED = ("gather", "gather_elements", "gather_nd", "scatter_elements", "scatter_nd")  # by their second input
+ALONG_AXIS = ("gather_elements", "scatter_elements")
 
 
 def require_sizes(k: Loops, b: Namespace, body: Graph, tensors: Mapping[Value, Tensor]) -> None:
@@ -24,7 +25,9 @@ def require_sizes(k: Loops, b: Namespace, body: Graph, tensors: Mapping[Value, T
         if node.op.name == "slice":
             _require_inside(k, b, node)
         elif node.op.name in INDEXED:
-            _require_indices(k, b, node, tensors[node.inputs[INDEXED[node.op.name]]])
+            _require_indices(k, b, node, tensors[node.inputs[1]])
+        if node.op.name in ALONG_AXIS:
+            _require_room(k, b, node)
 
 
 def _require_equal_sizes(k: Loops, b: Namespace, node: Node) -> None:
@@ -53,6 +56,15 @@ def _require_indices(k: Loops, b: Namespace, node: Node, indices: Tensor) -> Non
     k.require(b.equal(bad[0], 0), f"{node.op.name}: an index is out of range ({node.inputs[0].type})")
 
 
+def _require_room(k: Loops, b: Namespace, node: Node) -> None:
+    """The indices are nowhere longer than the data, but along the axis."""
+    for axis, (limit, size) in enumerate(zip(node.inputs[0].shape, node.inputs[1].shape, strict=True)):
+        if axis == node.attrs["axis"] or dims.equal(size, limit) or (isinstance(size, int) and isinstance(limit, int)):
+            continue
+        message = f"{node.op.name}: axis {axis} of the indices ({size}) is longer than that of the data ({limit})"
+        k.require(index(b.dim(size)) <= index(b.dim(limit)), message)
+
+
 def _each(k: Loops, tensor: Tensor, place: tuple[Expr, ...], visit: object) -> None:
     assert callable(visit)
     if len(place) == len(tensor.shape):
@@ -65,12 +77,11 @@ def _each(k: Loops, tensor: Tensor, place: tuple[Expr, ...], visit: object) -> N
 def _valid(b: Namespace, node: Node, indices: Tensor, place: tuple[Expr, ...]) -> Expr:
     limits = [index(d) for d in b.shape(node.inputs[0])]
     value = b.cast(indices(*place), "int64")
-    if node.op.name != "gather_nd":
+    if not node.op.name.endswith("_nd"):
         limit = limits[node.attrs["axis"]]
         return b.logical_and(value >= -limit, value < limit)
-    depth = len(limits) - node.attrs["batch_dims"]
-    coordinate = place[-1]
-    limit = limits[-1]
-    for axis in reversed(range(depth - 1)):
-        limit = b.select(b.equal(coordinate, axis), limits[node.attrs["batch_dims"] + axis], limit)
+    first, depth = node.attrs.get("batch_dims", 0), int(node.inputs[1].shape[-1])
+    limit = limits[first]
+    for axis in range(1, depth):
+        limit = b.select(b.equal(place[-1], axis), limits[first + axis], limit)
     return b.logical_and(value >= -limit, value < limit)

@@ -16,15 +16,19 @@ from tilewright.backends.rules import (
     conv_transpose,
     fallback,
     matmul,
+    nothing,
     pointwise,
     pool,
     rows,
+    scan,
+    scatter,
 )
 from tilewright.backends.rules.rule import Rule
 from tilewright.backends.target import Target
 from tilewright.ir.errors import BuildError
 
 RULES: tuple[Rule, ...] = (
+    nothing.RULE,
     matmul.RULE,
     batched_matmul.RULE,
     attention.RULE,
@@ -32,6 +36,8 @@ RULES: tuple[Rule, ...] = (
     conv_transpose.RULE,
     pool.RULE,
     rows.RULE,
+    scan.RULE,
+    scatter.RULE,
     concat.RULE,
     pointwise.RULE,
     fallback.RULE,
@@ -48,7 +54,7 @@ class Emitted:
 
 
 def emit_text(text: str, name: str, target: Target) -> Emitted:
-    """The kernel for a text that `kernel_text.write` made. Raises BuildError, with every rule's reason, if none fits."""
+    """The kernel for a text that `kernel_text.write` made. Raises BuildError, with each rule's reason, if none fits."""
     body, weights = kernel_text.read(text)
     reasons: list[str] = []
     for rule in RULES:

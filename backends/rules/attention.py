@@ -20,6 +20,8 @@ def declines(group: Group) -> str:
     query, _, value = node.inputs[:3]
     if query.dtype != "float32":
         return f"works on {query.dtype}"
+    if group.is_empty:
+        return "sums nothing"
     static = isinstance(query.shape[3], int) and isinstance(value.shape[3], int)
     return "" if static else "its heads have a dynamic width"
 

@@ -19,7 +19,7 @@ def declines(group: Group) -> str:
         return "is not a matmul"
     if any(v.rank < 2 or v.dtype != "float32" for v in node.inputs):
         return "has an operand that is a vector or not float32"
-    return ""
+    return "sums nothing" if group.is_empty else ""
 
 
 def emit(group: Group) -> Mapping[Value, Layout]:

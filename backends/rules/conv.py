@@ -58,7 +58,8 @@ def window_axes(group: Group, node: Node, sizes: list[Index]) -> tuple[Axis, ...
     pads = [group.b.dim(p) for p in attrs["pads"]]
     before, after = pads[: len(sizes)], pads[len(sizes) :]
     columns = sizes, kernel, attrs["strides"], attrs["dilations"], before, after, results
-    return tuple(Axis(*window, overhangs=attrs.get("ceil_mode", False)) for window in zip(*columns, strict=True))
+    overhangs = [attrs.get("ceil_mode", False)] * len(sizes)
+    return tuple(Axis(*window) for window in zip(*columns, overhangs, strict=True))
 
 
 RULE = Rule("conv", declines, emit)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from tilewright.backends.kernels.elementwise import emit_pointwise
 from tilewright.backends.kernels.expr import Reader, Reduction
@@ -11,11 +11,11 @@ from tilewright.backends.kernels.loops import Expr, Index
 from tilewright.backends.kernels.ranges import nested
 from tilewright.backends.kernels.tile import Vectors
 from tilewright.backends.rules.rule import Rule
-from tilewright.ir.graph import Node, Value
+from tilewright.ir.graph import Value
 
 
 def declines(group: Group) -> str:
-    if group.anchor is None:
+    if group.anchor is None or group.anchor.op.compute is None:
         return "has no reduction"
     return "" if len(group.anchor.results) == 1 else "has several results"
 
@@ -24,30 +24,42 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     node = group.anchor
     assert node is not None
     group.place({})
+    *early, last = (stage for stage in group.stages[node] if isinstance(stage, Reduction))
+    for fold in early:
+        _make_all(group, fold)
     made = group.tensors[node.results[0]]
     definition = made.reader
     finish = group.finisher(node.results[0])
 
     def visit(index: Sequence[Index]) -> None:
-        _fold_all(group, node, index)
+        last.bind(_reader(_folded(group, last, index)))
         if definition:
             made.bind(definition)  # `finish` has bound it to the element before
         finish(index, made(*index))
 
-    scalar = Vectors(1, Vectors.of(group.target).registers)
-    emit_pointwise(group.k, scalar, group.shape(node.results[0]), visit, cost=16.0)
+    _each(group, group.shape(node.results[0]), visit)
     return {}
 
 
-def _fold_all(group: Group, node: Node, index: Sequence[Index]) -> None:
-    """Make the reductions of `node` for the result at `index`."""
-    for stage in group.stages[node]:
-        if isinstance(stage, Reduction):
-            total = group.k.local("total", (1,), stage.dtype)
-            group.k.store(total, (0,), stage.initial)
-            with nested(group.k, stage.extents) as at:
-                group.k.store(total, (0,), stage.fold(total[0], stage.term(tuple(index), at)))
-            stage.bind(_reader(group.k.let("folded", total[0])))
+def _each(group: Group, shape: Sequence[Index], visit: Callable[[Sequence[Index]], None]) -> None:
+    scalar = Vectors(1, Vectors.of(group.target).registers)
+    emit_pointwise(group.k, scalar, shape, visit, cost=16.0)
+
+
+def _make_all(group: Group, fold: Reduction) -> None:
+    """Make a reduction that others read, in memory of its own."""
+    buffer = group.k.scratch("made", fold.shape, fold.dtype)
+    _each(group, fold.shape, lambda index: group.k.store(buffer, index, _folded(group, fold, index)))
+    fold.bind_buffer(buffer)
+
+
+def _folded(group: Group, fold: Reduction, index: Sequence[Index]) -> Expr:
+    """The element of a reduction at `index`."""
+    total = group.k.local("total", (1,), fold.dtype)
+    group.k.store(total, (0,), fold.initial)
+    with nested(group.k, fold.extents) as at:
+        group.k.store(total, (0,), fold.fold(total[0], fold.term(tuple(index), at)))
+    return group.k.let("folded", total[0])
 
 
 def _reader(value: Expr) -> Reader:

@@ -24,6 +24,8 @@ def declines(group: Group) -> str:
     left, right = node.inputs
     if left.dtype != "float32":
         return f"works on {left.dtype}"
+    if group.is_empty:
+        return "sums nothing"
     if right.rank != 2 or not group.is_weight(right) or left.rank < 2:
         return "its right operand is not a constant matrix"
     return "" if left in group.body.inputs else "its left operand is computed on the way"

@@ -56,7 +56,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
 
 
 def _stages(group: Group, node: Node) -> Iterator[Tensor]:
-    """What is made of each row in order: the input, if computed on the way and read again, and all up to the last fold."""
+    """What is made of each row in order: the input, if computed on the way, and all up to the last fold."""
     own = group.stages[node]
     folds = [i for i, stage in enumerate(own) if isinstance(stage, Reduction | ArgReduction)]
     if node.inputs[0] not in group.inputs and len(own) > 1:

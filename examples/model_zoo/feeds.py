@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from examples.model_zoo.catalogue import MODELS
+from tilewright.backends.signature import TensorInfo
+from tilewright.draw import random_inputs
 
 Sizes = Mapping[str, int]
 Feed = dict[str, NDArray[Any]]
@@ -25,7 +27,8 @@ def draw(spec: Mapping[str, Any], sizes: Sizes, rng: np.random.Generator) -> NDA
     """An array as models.json describes it.
 
     `values` are given in full; `fill` repeats one value; `low` (default 0) and `below` bound uniform numbers; without
-    any of these, floats are normal with standard deviation `scale` (default 1). Symbols may stand for numbers.
+    any of these, images are like pages of text, and other floats normal with standard deviation `scale` (default 1).
+    Symbols may stand for numbers.
     """
     dtype = np.dtype(spec["dtype"])
     shape = [_number(dim, sizes) for dim in spec["shape"]]
@@ -37,7 +40,8 @@ def draw(spec: Mapping[str, Any], sizes: Sizes, rng: np.random.Generator) -> NDA
         low, below = spec.get("low", 0), _number(spec["below"], sizes)
         drawn = rng.integers(low, below, shape) if dtype.kind in "iu" else rng.uniform(low, below, shape)
         return np.asarray(drawn, dtype)
-    return np.asarray(rng.standard_normal(shape) * spec.get("scale", 1), dtype)
+    port = TensorInfo("", spec["dtype"], tuple(shape))
+    return np.asarray(random_inputs([port], {}, rng)[""] * spec.get("scale", 1), dtype)
 
 
 def _number(value: int | str, sizes: Sizes) -> int:

@@ -75,7 +75,7 @@ def _covered(window: Window, count: int, size: int, attrs: Attrs) -> Array:
 
 
 def _compute_max(b: Any, node: Node, x: Any) -> Any:
-    return _reduce(b, node, x, "max", x.dtype, _least(x.dtype))
+    return narrowed(b, _reduce(b, node, x, "max", accumulator(x.dtype), _least(x.dtype)), x.dtype)
 
 
 def _compute_average(b: Any, node: Node, x: Any) -> Any:

@@ -72,7 +72,7 @@ def _samples_top_k() -> list[Sample]:
 ROWS: tuple[Op, ...] = (
     Op(
         "cumsum",
-        Kind.OPAQUE,
+        Kind.SERIAL,
         _infer_cumsum,
         _ref_cumsum,
         None,

@@ -1,4 +1,4 @@
-"""Operators that write to places given by indices, which may be negative. They run on the host."""
+"""Operators that write to places given by indices, which may be negative."""
 
 from __future__ import annotations
 
@@ -53,6 +53,8 @@ def _infer_elements(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorTy
     require_axis(attrs["axis"], data.rank)
     for i, (a, b) in enumerate(zip(indices.shape, updates.shape, strict=True)):
         require_equal(a, b, f"sizes of axis {i} of indices and updates")
+        fits = not (isinstance(a, int) and isinstance(data.shape[i], int)) or a <= data.shape[i]
+        require(i == attrs["axis"] or fits, f"axis {i} of the indices {indices} is longer than that of the data {data}")
     return (data,)
 
 
@@ -98,7 +100,7 @@ def _samples_nd() -> Sequence[Sample]:
 
 SCATTER_ELEMENTS = Op(
     "scatter_elements",
-    Kind.OPAQUE,
+    Kind.SERIAL,
     _infer_elements,
     _ref_elements,
     None,
@@ -110,7 +112,7 @@ SCATTER_ELEMENTS = Op(
 
 SCATTER_ND = Op(
     "scatter_nd",
-    Kind.OPAQUE,
+    Kind.SERIAL,
     _infer_nd,
     _ref_nd,
     None,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tilewright.backends.threads import PoolSize, cgroup_quota, checked_threads, default_threads
+from tilewright.backends.threads import cgroup_quota, checked_threads, default_threads
 from tilewright.ir.errors import InputError
 
 
@@ -51,25 +51,3 @@ def test_no_quota(tmp_path: Path) -> None:
     write(tmp_path / "fs/cpu/cpu.cfs_period_us", "100000\n")
     assert math.isfinite(cgroup_quota(tmp_path / "fs", tmp_path / "self"))
     assert cgroup_quota(tmp_path / "fs", tmp_path / "self") > 1000
-
-
-def test_pool_is_made_once_unbound_and_then_only_resized(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TVM_BIND_THREADS", raising=False)
-    calls: list[object] = []
-    pool = PoolSize(
-        lambda limit: calls.append(("limit", limit)),
-        lambda: calls.append(("make", os.environ["TVM_BIND_THREADS"])),
-        lambda mode, count: calls.append(("configure", count)),
-    )
-    for wanted in (1, 8, 8, 2):
-        pool.use(wanted)
-    assert calls == [
-        ("limit", 1),
-        ("limit", 8),
-        ("make", "0"),
-        ("configure", 8),
-        ("limit", 8),
-        ("configure", 2),
-        ("limit", 2),
-    ]
-    assert "TVM_BIND_THREADS" not in os.environ

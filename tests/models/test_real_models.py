@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 import tilewright as tw
 from examples.model_zoo import feeds, fetch
+from tilewright.ir.errors import InputError
 
 MODELS = ("minilm-l6-v2-int8", "ppocr-cls", "ppocrv4-det", "ddddocr-det", "magika")
 pytestmark = [pytest.mark.models, pytest.mark.slow]
@@ -26,6 +28,22 @@ def test_agrees_with_onnxruntime_at_each_size(name: str) -> None:
     report = tw.check(compiled(name), fetch(name)["model.onnx"], inputs=feeds(name))
     assert report.passed, str(report)
     assert report.runs == len(feeds(name))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_agrees_on_inputs_that_we_draw(name: str) -> None:
+    report = tw.check(compiled(name), fetch(name)["model.onnx"])
+    assert report.passed, str(report)
+    assert report.runs == 3
+
+
+def test_more_tokens_or_other_tokens_than_the_encoder_knows() -> None:
+    model = compiled("minilm-l6-v2-int8")
+    for length, largest, expected in ((512, 30521, ""), (513, 0, "axis of 512"), (4, 30522, "index is out of range")):
+        ids = np.full((1, length), largest)
+        feed = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+        with pytest.raises(InputError, match=expected) if expected else nullcontext():
+            model.run(feed)
 
 
 @pytest.mark.parametrize("name", MODELS)

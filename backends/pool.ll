@@ -1,0 +1,169 @@
+; The threads that run parallel loops: what TVM's kernels call instead of TVMBackendParallelLaunch.
+;
+; A launch opens the gate. Threads that come by enter, take tasks off a common counter until none is left, and leave. The
+; caller takes tasks as well, then closes the gate and waits for those inside only: a thread that gets no processor (because
+; another program has it) is not waited for, and a slow one leaves its share to the others. Idle threads sleep on the word at
+; once: a thread that wakes is preferred to one that spins. `pool.py` starts the threads. One launch at a time: the model
+; that owns the library sees to it.
+
+%group = type { ptr, i32 }                        ; TVMParallelGroupEnv: an unused handle, and the number of tasks
+
+@word     = internal global i32 0, align 64       ; counts launches; idle threads sleep on it
+@gate     = internal global i32 -2147483648, align 64  ; threads inside, plus the sign bit while it is closed
+@next     = internal global i32 0, align 64       ; the next task
+@sleepers = internal global i32 0, align 64
+@waiting  = internal global i32 0                 ; the caller sleeps on the gate
+@stopped  = internal global i32 0
+@threads  = internal global i32 1                 ; how many may work, with the caller
+@failed   = internal global i32 0
+@task     = internal global ptr null
+@data     = internal global ptr null
+@tasks    = internal global %group zeroinitializer
+
+declare i64 @syscall(i64, ...)
+declare void @llvm.x86.sse2.pause()
+
+define internal void @wake(ptr %where) {
+  %r = call i64 (i64, ...) @syscall(i64 202, ptr %where, i32 129, i32 2147483647)  ; futex, FUTEX_WAKE_PRIVATE
+  ret void
+}
+
+define internal void @sleep(ptr %where, i32 %expected) {
+  %r = call i64 (i64, ...) @syscall(i64 202, ptr %where, i32 128, i32 %expected, ptr null)  ; FUTEX_WAIT_PRIVATE
+  ret void
+}
+
+; Run tasks until none is left.
+define internal void @work() {
+entry:
+  %task = load ptr, ptr @task
+  %data = load ptr, ptr @data
+  %count = load i32, ptr getelementptr inbounds (%group, ptr @tasks, i32 0, i32 1)
+  br label %take
+take:
+  %number = atomicrmw add ptr @next, i32 1 monotonic
+  %more = icmp slt i32 %number, %count
+  br i1 %more, label %run, label %done
+run:
+  %code = call i32 %task(i32 %number, ptr @tasks, ptr %data)
+  %bad = icmp ne i32 %code, 0
+  br i1 %bad, label %fail, label %take
+fail:
+  store atomic i32 %code, ptr @failed monotonic, align 4
+  br label %take
+done:
+  ret void
+}
+
+define void @tilewright_pool_use(i32 %threads) {
+  store atomic i32 %threads, ptr @threads seq_cst, align 4
+  ret void
+}
+
+; int launch(int (*task)(int number, TVMParallelGroupEnv*, void* data), void* data, int unused)
+define i32 @tilewright_pool_launch(ptr %task, ptr %data, i32 %unused) {
+entry:
+  %threads = load i32, ptr @threads
+  %single = icmp sle i32 %threads, 1
+  %many = shl i32 %threads, 3                     ; tasks a thread: enough to even out threads of unequal speed
+  %count = select i1 %single, i32 1, i32 %many
+  store ptr %task, ptr @task
+  store ptr %data, ptr @data
+  store i32 %count, ptr getelementptr inbounds (%group, ptr @tasks, i32 0, i32 1)
+  store i32 0, ptr @next
+  store i32 0, ptr @failed
+  store i32 0, ptr @waiting
+  br i1 %single, label %alone, label %open
+alone:
+  call void @work()
+  br label %finish
+open:
+  store atomic i32 0, ptr @gate seq_cst, align 4
+  %launch = atomicrmw add ptr @word, i32 1 seq_cst
+  %asleep = load atomic i32, ptr @sleepers seq_cst, align 4
+  %any = icmp sgt i32 %asleep, 0
+  br i1 %any, label %rouse, label %join
+rouse:
+  call void @wake(ptr @word)
+  br label %join
+join:
+  call void @work()
+  %closing = atomicrmw or ptr @gate, i32 -2147483648 seq_cst
+  br label %check
+check:
+  %spins = phi i32 [ 0, %join ], [ %spun, %pause ], [ %spins, %rest ]
+  %state = load atomic i32, ptr @gate seq_cst, align 4
+  %empty = icmp eq i32 %state, -2147483648
+  br i1 %empty, label %finish, label %wait
+wait:
+  %patient = icmp slt i32 %spins, 2000
+  br i1 %patient, label %pause, label %rest
+pause:
+  call void @llvm.x86.sse2.pause()
+  %spun = add i32 %spins, 1
+  br label %check
+rest:                                             ; frees a processor for the thread that is waited for
+  store atomic i32 1, ptr @waiting seq_cst, align 4
+  call void @sleep(ptr @gate, i32 %state)
+  br label %check
+finish:
+  %code = load atomic i32, ptr @failed seq_cst, align 4
+  ret i32 %code
+}
+
+; The life of one thread; returns after tilewright_pool_stop.
+define void @tilewright_pool_work() {
+entry:
+  br label %await
+await:
+  %seen = phi i32 [ 0, %entry ], [ %now, %again ]
+  %word = load atomic i32, ptr @word seq_cst, align 4
+  %same = icmp eq i32 %word, %seen
+  br i1 %same, label %rest, label %look
+rest:
+  %more = atomicrmw add ptr @sleepers, i32 1 seq_cst
+  call void @sleep(ptr @word, i32 %seen)
+  %fewer = atomicrmw sub ptr @sleepers, i32 1 seq_cst
+  br label %look
+look:
+  %now = load atomic i32, ptr @word seq_cst, align 4
+  %stop = load atomic i32, ptr @stopped seq_cst, align 4
+  %quit = icmp ne i32 %stop, 0
+  br i1 %quit, label %end, label %gate
+gate:
+  %state = load atomic i32, ptr @gate seq_cst, align 4
+  %threads = load atomic i32, ptr @threads seq_cst, align 4
+  %most = sub i32 %threads, 1
+  %closed = icmp slt i32 %state, 0
+  %full = icmp sge i32 %state, %most
+  %barred = or i1 %closed, %full
+  br i1 %barred, label %again, label %enter
+enter:
+  %inside = add i32 %state, 1
+  %swap = cmpxchg ptr @gate, i32 %state, i32 %inside seq_cst seq_cst
+  %entered = extractvalue { i32, i1 } %swap, 1
+  br i1 %entered, label %help, label %gate
+help:
+  call void @work()
+  %before = atomicrmw sub ptr @gate, i32 1 seq_cst
+  %emptied = icmp eq i32 %before, -2147483647
+  br i1 %emptied, label %leave, label %again
+leave:
+  %waiting = load atomic i32, ptr @waiting seq_cst, align 4
+  %asleep = icmp ne i32 %waiting, 0
+  br i1 %asleep, label %report, label %again
+report:
+  call void @wake(ptr @gate)
+  br label %again
+again:
+  br label %await
+end:
+  ret void
+}
+
+define void @tilewright_pool_stop() {
+  store atomic i32 1, ptr @stopped seq_cst, align 4
+  %launch = atomicrmw add ptr @word, i32 1 seq_cst
+  call void @wake(ptr @word)
+  ret void
+}

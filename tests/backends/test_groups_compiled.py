@@ -1,0 +1,170 @@
+"""Fused groups of several operators, compiled; and what a kernel refuses when it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.backends.compiling import assert_same, compiled, drawn, named
+from tilewright.ir import Graph, Value, apply, constant, dims, input_value, tensor
+from tilewright.ir.errors import InputError
+
+FLOAT = "float32"
+DTYPES = ("float16", "bfloat16", "float64")
+
+
+def given(**shapes: Sequence[object]) -> list[Value]:
+    return [input_value(name, tensor(FLOAT, *shape)) for name, shape in shapes.items()]
+
+
+def weight(*shape: int) -> Value:
+    size = int(np.prod(shape))
+    return constant((np.arange(size) % 13 - 6).reshape(shape) / 7, FLOAT)
+
+
+def kernels(graph: Graph, *sizes: dict[str, int]) -> int:
+    """Compare at each of the sizes, and tell how many kernels the program has."""
+    model = compiled(graph)
+    for numbers in sizes:
+        assert_same(graph, model, drawn(graph, numbers))
+    return len(model.program.kernels())
+
+
+def test_elementwise_before_and_after_a_reduction() -> None:
+    x, y = given(x=("m", "n"), y=("n",))
+    for axis in (0, 1):
+        total = apply("reduce_sum", apply("exp", apply("mul", x, y)), axes=(axis,))
+        result = apply("sqrt", apply("add", total, constant(1, FLOAT)))
+        assert kernels(named([result], [x, y]), {"m": 5, "n": 17}, {"m": 40, "n": 3}) == 1
+
+
+def test_matmul_with_all_that_follows() -> None:
+    x, residual = given(x=("b", "s", 24), residual=("b", "s", 33))
+    product = apply("add", apply("matmul", x, weight(24, 33)), weight(33))
+    result = apply("add", apply("gelu", product), residual)
+    assert kernels(named([result], [x, residual]), {"b": 1, "s": 1}, {"b": 2, "s": 17}) == 1
+
+
+def test_matmul_between_transposes() -> None:
+    x, y = given(x=("b", "s", 2, 8), y=("b", "t", 2, 8))
+    queries, keys = apply("transpose", x, perm=(0, 2, 1, 3)), apply("transpose", y, perm=(0, 2, 3, 1))
+    scores = apply("mul", apply("matmul", queries, keys), constant(0.25, FLOAT))
+    result = apply("transpose", scores, perm=(0, 2, 1, 3))
+    assert kernels(named([result], [x, y]), {"b": 1, "s": 1, "t": 17}, {"b": 2, "s": 16, "t": 3}) == 1
+
+
+def test_attention_between_transposes() -> None:
+    x, mask = given(x=("b", "s", 2, 8), mask=("b", 1, 1, "s"))
+    q, k, v = (apply("transpose", apply("mul", x, constant(f, FLOAT)), perm=(0, 2, 1, 3)) for f in (1, 2, 3))
+    result = apply("transpose", apply("attention", q, k, v, mask, scale=0.5), perm=(0, 2, 1, 3))
+    kernels(named([result], [x, mask]), {"b": 1, "s": 1}, {"b": 2, "s": 19})
+
+
+def test_concat_with_what_follows() -> None:
+    x, y, z = given(x=("n", 3), y=("m", 3), z=("n", 3))
+    joined = apply("concat", x, apply("neg", y), z, axis=0)
+    result = apply("maximum", apply("mul", joined, constant(2, FLOAT)), constant(0, FLOAT))
+    kernels(named([result], [x, y, z]), {"n": 1, "m": 17}, {"n": 4, "m": 1})
+
+
+def test_convolution_with_all_that_follows() -> None:
+    x, y = given(x=("n", 3, "h", 20), y=("n", 8, "h", 20))
+    made = apply("conv", x, weight(8, 3, 3, 3), weight(8), strides=(1, 1), pads=(1,) * 4, dilations=(1, 1), groups=1)
+    result = apply("maximum", apply("add", made, y), constant(0, FLOAT))
+    assert kernels(named([result], [x, y]), {"n": 1, "h": 1}, {"n": 2, "h": 17}) == 1
+
+
+def test_scalars_within_vectors() -> None:
+    """Products of numbers that are the same along the vector."""
+    x, y = given(x=("n", 1), y=("n", 40))
+    peak = apply("reduce_max", y, axes=(1,), keepdims=True)
+    factor = apply("mul", apply("maximum", x, peak), apply("minimum", x, apply("floor", x)))
+    kernels(named([apply("mul", y, factor)], [x, y]), {"n": 1}, {"n": 5})
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_other_floats(dtype: str) -> None:
+    """What rules are made for float32 only works in other types as well."""
+    x = input_value("x", tensor(dtype, 2, 3, "n", 8))
+    kernel = constant(np.linspace(-1, 1, 2 * 3 * 9).reshape(2, 3, 3, 3), dtype)
+    places: dict[str, Any] = {"strides": (1, 1), "pads": (1,) * 4, "dilations": (1, 1)}
+    outputs = [
+        apply("attention", x, x, x, scale=0.5),
+        apply("conv", x, kernel, groups=1, **places),
+        apply("max_pool", x, kernel=(3, 3), **places),
+        apply("argmax", x, axis=3),
+        apply("tanh", apply("matmul", x, constant(np.eye(8), dtype))),
+        apply("where", apply("less", x, constant(0, dtype)), x, constant(0.5, dtype)),
+    ]
+    kernels(named(outputs, [x]), {"n": 5})
+
+
+def refused(graph: Graph, message: str, **arrays: np.ndarray) -> None:
+    with pytest.raises(InputError, match=message):
+        compiled(graph).run(arrays)
+
+
+def zeros(*shape: int) -> np.ndarray:
+    return np.zeros(shape, np.float32)
+
+
+@pytest.mark.parametrize("index", [5, -6, 2**40])
+def test_gather_out_of_range(index: int) -> None:
+    x, at = input_value("x", tensor(FLOAT, 5, 3)), input_value("at", tensor("int64", "n"))
+    graph = named([apply("gather", x, at, axis=0)], [x, at])
+    refused(graph, "gather: an index is out of range", x=zeros(5, 3), at=np.array([0, index]))
+    assert_same(graph, compiled(graph), {"x": zeros(5, 3), "at": np.array([0, -5, 4])})
+
+
+def test_scatter_out_of_range() -> None:
+    x, rows = given(x=(5, 3), rows=("n", 3))
+    at = input_value("at", tensor("int32", "n", 1))
+    graph = named([apply("scatter_nd", x, at, rows)], [x, at, rows])
+    refused(
+        graph, "scatter_nd: an index is out of range", x=zeros(5, 3), at=np.array([[5]], np.int32), rows=zeros(1, 3)
+    )
+
+
+def test_slice_longer_than_its_axis() -> None:
+    (x,) = given(x=("n", 3))
+    head = apply("slice", x, starts=(2, 0), sizes=(4, 3), steps=(1, 1))
+    backwards = apply("slice", x, starts=(dims.sub(dims.symbol("n"), 1), 0), sizes=(4, 3), steps=(-1, 1))
+    refused(named([head], [x]), "slice: 4 elements from 2 do not fit into an axis of n", x=zeros(5, 3))
+    refused(named([backwards], [x]), "slice: 4 elements from n - 1 do not fit", x=zeros(3, 3))
+
+
+def test_sizes_that_should_be_equal() -> None:
+    x, y = given(x=("n", 4), y=("m", 4))
+    cases = {
+        "add: sizes of axis -2": apply("add", x, y),
+        "concat: sizes of axis 0": apply("concat", x, y, axis=1),
+        "matmul: the summed sizes": apply("matmul", apply("transpose", x, perm=(1, 0)), y),
+        "expand: the old and the new size": apply("expand", x, shape=(2, *y.shape)),
+        "layer_norm: the sizes of the normalised axes": apply("layer_norm", x, y, axis=0, epsilon=1e-5),
+    }
+    for message, result in cases.items():
+        graph = named([result], [x, y])
+        assert_same(graph, compiled(graph), {"x": zeros(3, 4) + 1, "y": zeros(3, 4) + 2})
+        refused(graph, message, x=zeros(3, 4), y=zeros(5, 4))
+
+
+def test_mask_and_keys_of_unequal_lengths() -> None:
+    q, k, mask = given(q=(1, 1, "s", 4), k=(1, 1, "t", 4), mask=("m",))
+    graph = named([apply("attention", q, k, k, mask, scale=1.0)], [q, k, mask])
+    refused(graph, "attention: sizes of axis -1 must be equal", q=zeros(1, 1, 2, 4), k=zeros(1, 1, 3, 4), mask=zeros(4))
+
+
+def test_reshape_to_another_number_of_elements() -> None:
+    x, y = given(x=("n", 4), y=("m",))
+    graph = named([apply("reshape", x, shape=(2, dims.product((2, dims.symbol("m"))))), y], [x, y])
+    assert_same(graph, compiled(graph), {"x": zeros(3, 4) + 1, "y": zeros(3)})
+    refused(graph, "has 12 elements, so that it cannot be reshaped", x=zeros(3, 4), y=zeros(2))
+
+
+def test_window_that_does_not_fit() -> None:
+    (x,) = given(x=(1, 1, "n"))
+    graph = named([apply("max_pool", x, kernel=(5,), strides=(1,), pads=(0, 0), dilations=(1,))], [x])
+    refused(graph, "size -4 \\+ n = -1, for n = 3", x=zeros(1, 1, 3))

@@ -1,0 +1,69 @@
+"""The threads of a model: each task runs once, whoever takes it, and no thread outlives its model."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tilewright as tw
+from tilewright.ir.parse import parse
+
+GRAPH = """graph(x: float32[n, 4096]) {
+  %0 = exp(x)
+  %1 = tanh(%0)
+  return y=%1
+}"""
+
+
+@pytest.fixture(scope="module")
+def image() -> Any:
+    return np.random.default_rng(0).standard_normal((301, 4096)).astype(np.float32)
+
+
+def compiled(threads: int) -> Any:
+    return tw.compile(parse(GRAPH), check=False, threads=threads)
+
+
+def pool_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "tilewright"]
+
+
+@pytest.mark.parametrize("threads", [2, 3, 7])
+def test_any_number_of_threads_gives_the_same(image: Any, threads: int) -> None:
+    expected = compiled(1)(image)
+    model = compiled(threads)
+    for _ in range(50):
+        np.testing.assert_array_equal(model(image), expected)
+
+
+def test_callers_take_turns(image: Any) -> None:
+    expected, model = compiled(1)(image), compiled(3)
+    with ThreadPoolExecutor(4) as callers:
+        for result in callers.map(model, [image] * 40):
+            np.testing.assert_array_equal(result, expected)
+
+
+def test_threads_end_with_their_model(image: Any) -> None:
+    gc.collect()
+    before = len(pool_threads())
+    model = compiled(4)
+    model(image)
+    assert len(pool_threads()) == before + 3
+    del model
+    gc.collect()
+    assert len(pool_threads()) == before
+
+
+def test_a_forked_process_works_without_the_threads(image: Any) -> None:
+    model = compiled(3)
+    expected = model(image)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if np.array_equal(model(image), expected) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

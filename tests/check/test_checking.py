@@ -1,0 +1,113 @@
+"""Checking a function against its original: which inputs are tried, and what is made of the outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tilewright.backends.signature import TensorInfo
+from tilewright.checking import compare, tolerance_for
+from tilewright.ir.agreement import CheckReport
+from tilewright.ir.errors import InputError
+from tilewright.ir.interpret import run as interpret
+from tilewright.ir.op import Array
+from tilewright.ir.parse import parse
+
+GRAPH = parse("graph(x: float32[n, 4]) { %0 = exp(x)  %1 = neg(x)  return y=%0, z=%1 }")
+PORTS = (TensorInfo("x", "float32", ("n", 4)),)
+Feed = Mapping[str, Array]
+
+
+def original(feed: Feed) -> Sequence[Array]:
+    return interpret(GRAPH, feed)
+
+
+def check(compiled: Any = original, reference: Any = original, **options: Any) -> CheckReport:
+    return compare(compiled, reference, GRAPH, PORTS, **options)
+
+
+def test_the_same_function() -> None:
+    report = check()
+    assert report.passed
+    assert (report.runs, report.tolerance) == (3, 1e-4)
+    assert [o.name for o in report.outputs] == ["y", "z"]
+
+
+def test_each_output_is_reported_at_its_worst() -> None:
+    def wrong_for_two(feed: Feed) -> Sequence[Array]:
+        y, z = original(feed)
+        return y, (z + np.float32(0.5) if len(z) == 2 else z)
+
+    report = check(wrong_for_two)
+    assert not report.passed
+    assert [o.name for o in report.failures] == ["z"]
+    assert report.failures[0].inputs == "x [2, 4]"
+
+
+def test_sizes_that_the_original_refuses_are_passed_over() -> None:
+    seen = []
+
+    def picky(feed: Feed) -> Sequence[Array]:
+        if len(feed["x"]) != 3:
+            raise InputError("only three rows, please")
+        seen.append(feed["x"].shape)
+        return original(feed)
+
+    assert check(reference=picky).runs == len(seen) == 1
+
+
+def test_an_original_that_takes_nothing() -> None:
+    def refuse(feed: Feed) -> Sequence[Array]:
+        raise InputError("not today")
+
+    with pytest.raises(InputError, match=r"takes none of the inputs .* not today"):
+        check(reference=refuse)
+
+
+def test_refusing_what_the_original_takes_is_a_difference() -> None:
+    def refuse(feed: Feed) -> Sequence[Array]:
+        raise InputError("not today")
+
+    report = check(refuse)
+    assert len(report.failures) == 2
+    assert "refuses inputs that the original takes: not today" in str(report)
+
+
+def test_given_inputs() -> None:
+    feeds = [{"x": np.zeros((n, 4), np.float32)} for n in (1, 2)]
+    assert check(inputs=feeds).runs == 2
+    assert check(inputs=feeds[0]).outputs[0].inputs == "x [1, 4]"
+    for wrong in ([], [np.zeros(3)], feeds[0]["x"]):
+        with pytest.raises(InputError, match="at least one such mapping"):
+            check(inputs=wrong)
+    with pytest.raises(InputError, match="float64 was given"):
+        check(inputs={"x": np.zeros((1, 4))})
+
+
+@pytest.mark.parametrize("tolerance", [0.011, -1e-9, float("nan"), float("inf")])
+def test_tolerances_that_prove_nothing(tolerance: float) -> None:
+    with pytest.raises(InputError, match="proves nothing"):
+        check(tolerance=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("%0 = exp(x)", 1e-4),
+        ("%0 = quantize(x, scale, zero) {axis=None, block=0}", 1e-3),
+        (
+            "%1 = quantize(w, scale, zero) {axis=None, block=0}  %0 = dequantize(%1, scale, zero) {axis=None, block=0}",
+            1e-4,
+        ),
+        ('%1 = cast(x) {to="float16"}  %0 = exp(%1)', 2e-3),
+        ('%1 = cast(x) {to="bfloat16"}  %0 = exp(%1)', 1e-2),
+        ('%1 = cast(w) {to="float16"}  %2 = cast(%1) {to="float32"}  %0 = add(%2, x)', 1e-4),
+    ],
+)
+def test_the_tolerance_suits_what_the_model_computes_with(body: str, expected: float) -> None:
+    text = "w = constant float32[4] zeros  scale = constant float32[] 0.5  zero = constant uint8[] 3"
+    graph = parse(f"graph(x: float32[4]) {{ {text}  {body}  return %0 }}")
+    assert tolerance_for(graph) == expected
