@@ -27,7 +27,7 @@ def source() -> str:
 
 
 class Pool:
-    """Replaces TVM's pool in the library at `path`, which TVM has loaded already. Threads start when they are needed."""
+    """Replaces TVM's pool in the library at `path`, which TVM has loaded already. Threads start when needed."""
 
     def __init__(self, path: str) -> None:
         self._library = ctypes.CDLL(path)

@@ -16,7 +16,6 @@ from tilewright.ir.op import Array, Kind
 ANCHORS = (Kind.CONTRACTION, Kind.REDUCTION, Kind.SERIAL)
 # They load an element only where its place is within bounds, so what they read must not be computed ahead.
 GUARDING = frozenset({"pad", "max_pool", "avg_pool", "conv", "conv_transpose"})
-LENGTHY = frozenset({"exp", "log", "tanh", "erf", "sigmoid", "gelu", "pow", "mod"})
 Packing = Callable[[Array], Array]
 
 
@@ -110,9 +109,9 @@ class Group:
         return Tensor(self.shape(value), value.dtype, lambda *index: self.b.const(number, value.dtype))
 
     def _is_named(self, value: Value) -> bool:
-        """Worth a variable: read several times, or a long expression. Not where a later operator guards its loads."""
-        lengthy = value.node is not None and value.node.op.name in LENGTHY
-        return (lengthy or self.body.uses(value) > 1) and value.node is not self.anchor and value not in self._guarded
+        """Read several times at one place, in a body that guards no loads: worth a variable."""
+        plain = all(n is self.anchor or n.op.kind is Kind.ELEMENTWISE for n in self.body.nodes)
+        return plain and self.body.uses(value) > 1 and value.node is not self.anchor and value not in self._guarded
 
     def _named(self, tensor: Tensor) -> Tensor:
         """The same tensor, each element computed once a block."""
@@ -121,15 +120,10 @@ class Group:
         def read(*index: Expr) -> Expr:
             block, key = self.k.block(), tuple(_identity(i) for i in index)
             if not last or last[0][0] is not block or last[0][1] != key:
-                last[:] = [(block, key, self._held(tensor, index))]
+                last[:] = [(block, key, self.k.let("t", tensor(*index)))]
             return last[0][2]
 
         return Tensor(tensor.shape, tensor.dtype, read)
-
-    def _held(self, tensor: Tensor, index: Sequence[Expr]) -> Expr:
-        held = self.k.local("t", (1,), tensor.dtype)
-        self.k.store(held, (0,), tensor(*index))
-        return self.k.let("t", held[0])
 
     def store(self, value: Value, index: Sequence[Index]) -> None:
         """Compute the element at `index` of an output, and store it."""

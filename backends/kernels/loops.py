@@ -217,9 +217,8 @@ class Loops:
         if condition is not True:
             kind, text = tvm.ir.StringImm("ValueError"), tvm.ir.StringImm(message)
             test = tirx.const(condition, "bool") if isinstance(condition, bool) else condition
-            self.emit(
-                tirx.AssertStmt(test, kind, [text])
-            )  # TVM 0.27 forwards them in this order, whatever its signature says
+            # TVM 0.27 forwards the arguments in this order, whatever its signature says.
+            self.emit(tirx.AssertStmt(test, kind, [text]))
 
     def block(self) -> list[tirx.Stmt]:
         """The innermost open block."""
