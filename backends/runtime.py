@@ -151,7 +151,8 @@ class Runner:
 
     def __call__(self, arrays: Sequence[Array], threads: int) -> list[Array]:
         """Run on arrays that fit the program's inputs. Raises InputError where sizes do not fit each other."""
-        self._forget_old_sizes(tuple(a.shape for a in arrays))
+        with self._lock:
+            self._forget_old_sizes(tuple(a.shape for a in arrays))
         return self._run(self._entry, arrays, threads)
 
     def profile(self, arrays: Sequence[Array], threads: int, watch: Callable[..., int]) -> None:

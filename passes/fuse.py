@@ -20,6 +20,8 @@ from tilewright.ir.ops import lookup
 ANCHORS = (Kind.CONTRACTION, Kind.REDUCTION, Kind.SERIAL)
 TRIGONOMETRIC = {"sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "tanh"}
 COSTLY = TRIGONOMETRIC | {"exp", "log", "sqrt", "rsqrt", "reciprocal", "erf", "sigmoid", "gelu", "pow", "div", "mod"}
+# Long expressions: TVM takes minutes to lower one of them inside another, so a kernel has one at most.
+LONG = frozenset({"exp", "log", "tanh", "erf", "sigmoid", "gelu"})
 # Contractions read an operand many times, so only a change of place may be computed on the way in.
 PERMUTED_OPERANDS = frozenset({"attention", "matmul"})
 
@@ -75,8 +77,14 @@ class _Groups:
             between = self._between(node, end)
             if between is None or not all(self._follows(node, n) for n in between):
                 return
+            if self._is_long([*self.members[node], *between]):
+                return
             self.merge([node, *between], end)
             node = end
+
+    @staticmethod
+    def _is_long(nodes: Iterable[Node]) -> bool:
+        return sum(node.op.name in LONG for node in nodes) > 1
 
     def _between(self, start: Node, end: Node) -> list[Node] | None:
         """The nodes on the ways from `start` to `end`, with `end`; None if one of them is taken or in no kernel."""
@@ -119,6 +127,8 @@ class _Groups:
         groups = {self.tail.get(reader) for reader in readers}
         group = groups.pop() if len(groups) == 1 else None
         if group is None or not all(self._accepts(reader, node) for reader in readers):
+            return
+        if self._is_long([*self.members[node], *self.members[group]]):
             return
         self.merge([node], group)
 
