@@ -9,7 +9,7 @@ from typing import Any
 
 from tilewright.backends.probes import Peaks
 
-_WIDTH = 128
+_WIDTH = 144
 
 
 @dataclass(frozen=True, slots=True)
