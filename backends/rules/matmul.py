@@ -14,7 +14,7 @@ from tilewright.backends.kernels.packing import pack_b
 from tilewright.backends.kernels.ranges import product
 from tilewright.backends.kernels.tile import Tile, Vectors, choose_tile
 from tilewright.backends.rules.rule import Rule
-from tilewright.ir.graph import Node, Value
+from tilewright.ir.graph import Value
 
 
 def declines(group: Group) -> str:
@@ -64,12 +64,6 @@ def unflatten(flat: Expr, sizes: Sequence[Index]) -> list[Index]:
         indices.append(flat - quotient * index(size))
         flat = quotient
     return [flat, *indices[::-1]] if sizes else []
-
-
-def anchor(group: Group, *names: str) -> Node | None:
-    """The group's anchor, if it is one of the named operators."""
-    node = group.anchor
-    return node if node is not None and node.op.name in names else None
 
 
 RULE = Rule("packed gemm", declines, emit)
