@@ -41,6 +41,12 @@ def read_onnx(source: str | os.PathLike[str] | bytes | ModelProto, shapes: Mappi
     return Imported(graph, OnnxRuntime(file, graph.output_names), file.name or "model", reader.symbols.names)
 
 
+def opsets(model: ModelProto) -> dict[str, int]:
+    """The version of each domain that the model uses; ONNX's own is the domain "", whatever the model calls it."""
+    versions = {entry.domain: int(entry.version) for entry in model.opset_import}
+    return {**versions, **dict.fromkeys(DOMAINS, opset(model))}
+
+
 def opset(model: ModelProto) -> int:
     """The version of the default domain, which only a model without its operators may leave out."""
     found = [int(entry.version) for entry in model.opset_import if entry.domain in DOMAINS]
@@ -62,7 +68,7 @@ class _Reader:
     def __init__(self, file: OnnxFile, symbols: Symbols) -> None:
         self.symbols = symbols
         self._graph: GraphProto = file.model.graph
-        self._version = opset(file.model)
+        self._versions = opsets(file.model)
         self._folder = file.folder
         self._contents = Contents()
         self._values: dict[str, Value] = {}
@@ -127,14 +133,15 @@ class _Reader:
     def _results(self, node: NodeProto) -> dict[str, Value]:
         """Values of `node` by output name; none where its inputs are missing."""
         operator = node.op_type if node.domain in DOMAINS else f"{node.domain}.{node.op_type}"
-        convert = converter(node.op_type, self._version) if node.domain in DOMAINS else None
+        version = self._versions.get(node.domain, self._versions[""])
+        convert = converter(operator, version)
         if convert is None:
             raise UnsupportedError(f"operator {operator}", source=describe(node))
         if not self._missing.isdisjoint(node.input):
             self._missing.update(node.output)
             return {}
         inputs = [self._values[name] if name else None for name in node.input]
-        call = Call(node, self._version, inputs, [name in self._read for name in node.output], self._contents)
+        call = Call(node, version, inputs, [name in self._read for name in node.output], self._contents)
         made = convert(call)
         values = (made,) if isinstance(made, Value) else tuple(made)
         if any(call.wanted[len(values) :]):

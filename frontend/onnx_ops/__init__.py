@@ -1,4 +1,7 @@
-"""How each ONNX operator is written in the IR: one table a family, merged here."""
+"""How each ONNX operator is written in the IR: one table a family, merged here.
+
+An operator of another domain than ONNX's own has the domain before its name: `com.microsoft.FusedMatMul`.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ TABLE: Mapping[str, Converter | Mapping[int, Converter]] = {
 
 
 def converter(op_type: str, version: int) -> Converter | None:
-    """What converts `op_type` of opset `version`, or None where nothing does.
+    """What converts `op_type` of version `version` of its domain, or None where nothing does.
 
     A row with several versions maps the opset from which each holds.
     """
