@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tilewright.backends.program import Program, Result, Step, View
+from tilewright.backends.program import Bind, Program, Result, Step, View
 from tilewright.backends.sizes import Dim, evaluate, symbols
 from tilewright.ir.errors import InputError
 
@@ -45,7 +45,8 @@ class Expectations:
 
 
 def _results(step: Step) -> Iterator[Result]:
-    yield from (step.result,) if isinstance(step, View) else step.outputs
+    if not isinstance(step, Bind):
+        yield from (step.result,) if isinstance(step, View) else step.outputs
 
 
 def _known(dims: Sequence[Dim], sizes: Mapping[str, int]) -> bool:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from tilewright.backends import kernel_text
 from tilewright.backends.build import BuiltKernel, KernelSpec
 from tilewright.backends.flops import flops
-from tilewright.backends.program import HostCall, KernelCall, Note, Port, Program, Result, Step, TensorSpec, View
+from tilewright.backends.program import Bind, HostCall, KernelCall, Note, Port, Program, Result, Step, TensorSpec, View
 from tilewright.ir import dims
 from tilewright.ir.dims import Dim
 from tilewright.ir.errors import BuildError
@@ -31,8 +30,8 @@ def _spec(node: Node) -> KernelSpec:
 
 
 def host_nodes(graph: Graph) -> tuple[Node, ...]:
-    """The nodes that no kernel computes."""
-    return tuple(node for node in graph.nodes if node.op.name not in ("fused", "reshape"))
+    """The nodes that run their reference on the host."""
+    return tuple(node for node in graph.nodes if node.op.name not in ("fused", "reshape", "with_sizes"))
 
 
 @dataclass(frozen=True)
@@ -59,10 +58,8 @@ def lower(graph: Graph, specs: Mapping[Node, KernelSpec], built: Mapping[str, Bu
 class _Lowering:
     """Names values, and collects the weights that the calls read."""
 
-    def __init__(
-        self, specs: Mapping[Node, KernelSpec], built: Mapping[str, BuiltKernel], symbols: AbstractSet[str]
-    ) -> None:
-        """`symbols` are those that are plain sizes of the program's inputs."""
+    def __init__(self, specs: Mapping[Node, KernelSpec], built: Mapping[str, BuiltKernel], symbols: set[str]) -> None:
+        """`symbols` are those that are plain sizes of the program's inputs; steps that define others add them."""
         self.specs, self.built, self.symbols = specs, built, symbols
         self.ids: dict[Value, str] = {}
         self.weights: dict[str, Array] = {}
@@ -90,7 +87,16 @@ class _Lowering:
     def step(self, node: Node) -> Step:
         if node.op.name == "reshape":
             return View(self.id(node.inputs[0]), self.result(node.results[0]))
+        if node.op.name == "with_sizes":
+            return self.bind(node)
         return self.kernel(node) if node in self.specs else self.host(node)
+
+    def bind(self, node: Node) -> Bind:
+        x, numbers = node.inputs
+        self.ids[node.results[0]] = self.id(x)
+        names = tuple(s.name for s in node.attrs["symbols"])
+        self.symbols.update(names)
+        return Bind(self.id(numbers), names)
 
     def result(self, value: Value) -> Result:
         return Result(self.id(value), _tensor_spec(value.type))
@@ -108,7 +114,9 @@ class _Lowering:
         note = Note((node.source or node.op.name,), "host", node.results[0].dtype)
         results = tuple(self.result(r) for r in node.results)
         alone = _alone(node)
-        symbols = tuple(s for s in kernel_text.scalar_symbols(alone) if s in self.symbols)
+        shown = {str(d) for v in alone.inputs for d in v.shape}
+        symbols = tuple(s for s in kernel_text.symbols(alone) if s in self.symbols and s not in shown)
+        self.symbols.update(str(d) for r in node.results for d in r.shape if not isinstance(d, int) and d.is_Symbol)
         return HostCall(show(alone), tuple(self.id(v) for v in inputs), results, symbols, note)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tilewright.backends.ledger import Row
-from tilewright.backends.program import HOST_CALL, HostCall, KernelCall, Program, View
+from tilewright.backends.program import HOST_CALL, HostCall, KernelCall, Program
 from tilewright.backends.runtime import Array, Runner
 from tilewright.backends.sizes import evaluate, symbols
 
@@ -44,7 +44,7 @@ def _bytes(tensor: Any) -> int:
 
 def profile(program: Program, runner: Runner, arrays: Sequence[Array], threads: int, repeats: int) -> tuple[Row, ...]:
     """One row a kernel or host call: the median of `repeats` runs, less what the timing itself takes."""
-    steps = [step for step in program.steps if not isinstance(step, View)]
+    steps = [step for step in program.steps if isinstance(step, KernelCall | HostCall)]
     names = frozenset(program.kernels()) | {HOST_CALL}
     watches = [_Watch(names) for _ in range(repeats)]
     for watch in watches:

@@ -18,6 +18,12 @@ ENTRY = "main"
 HOST_CALL = "tilewright.host_call"
 """Name of the packed function through which the executable calls the host: `host_call(function, *inputs)`."""
 
+FITS_MEMORY = "tilewright.fits_memory"
+"""Name of the packed function that refuses a computed shape that no array can have: `fits_memory(shape)`."""
+
+SAME_COUNT = "tilewright.same_count"
+"""Name of the packed function that refuses a reshape to another number of elements: `same_count(old, new)`."""
+
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
@@ -81,6 +87,14 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
+class Bind:
+    """From here on the symbols stand for the elements of the int64 vector `source`."""
+
+    source: str
+    symbols: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class HostCall:
     """A node that runs its reference on the host; `text` is a one-node graph in the text form of `tilewright.ir`.
 
@@ -95,12 +109,12 @@ class HostCall:
     note: Note = field(default_factory=Note)
 
 
-Step: TypeAlias = "KernelCall | View | HostCall"
+Step: TypeAlias = "KernelCall | View | Bind | HostCall"
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Steps in execution order. Every symbol must be a plain size of some input, or defined by a host call."""
+    """Steps in execution order. Every symbol is a plain size of some input, or defined by a step before its use."""
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
@@ -168,6 +182,8 @@ def _step(data: Mapping[str, Any]) -> Step:
     match data["step"]:
         case "View":
             return View(data["source"], _result(data["result"]))
+        case "Bind":
+            return Bind(data["source"], tuple(data["symbols"]))
         case "HostCall":
             outputs, names = _results(data["outputs"]), tuple(data["symbols"])
             return HostCall(data["text"], tuple(data["inputs"]), outputs, names, _note(data["note"]))

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import functools
 import importlib.util
+import math
 import os
 import sys
 import tempfile
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.backends.pool import Pool
-from tilewright.backends.program import ENTRY, HOST_CALL, Program
+from tilewright.backends.program import ENTRY, FITS_MEMORY, HOST_CALL, SAME_COUNT, Program
 from tilewright.ir.errors import BuildError, InputError
 from tilewright.ir.types import numpy_dtype
 
@@ -34,6 +35,7 @@ ALIGNMENT = 64
 _BFLOAT16 = "bfloat16"
 _CPU, _DEVICE_INDEX, _POOLED = 1, 0, 2  # DLPack's device type, the device, TVM's AllocatorType::kPooled
 _SIZES_BEFORE_CLEARING = 16
+_TOO_MANY = 2**40  # elements
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,19 @@ def ffi() -> ModuleType:
     _library("libtvm_runtime.so")
     _library("libtvm_runtime_extra.so")
     tvm_ffi.register_global_func(HOST_CALL, lambda function, *values: function(*values), override=True)
+    tvm_ffi.register_global_func(FITS_MEMORY, _fits_memory, override=True)
+    tvm_ffi.register_global_func(SAME_COUNT, _same_count, override=True)
     return tvm_ffi
+
+
+def _fits_memory(shape: Sequence[int]) -> None:
+    if any(size < 0 for size in shape) or math.prod(shape) >= _TOO_MANY:
+        raise ValueError(f"no array can have the shape {list(shape)}, which the model computed")
+
+
+def _same_count(old: int, new: int) -> None:
+    if old != new:
+        raise ValueError(f"an array of {old} elements cannot be reshaped to one of {new}")
 
 
 @functools.cache

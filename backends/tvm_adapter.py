@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import ast
 import importlib
+import math
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,13 @@ from tvm import relax, tirx
 
 from tilewright.backends.build import BuiltKernel
 from tilewright.backends.program import (
+    FITS_MEMORY,
     HOST_CALL,
+    SAME_COUNT,
+    Bind,
     HostCall,
     KernelCall,
+    Port,
     Program,
     Result,
     Step,
@@ -154,6 +159,8 @@ class _ProgramBuilder:
         self.hosts = relax.Var("hosts", relax.ObjectType())
         self.weight_index = {c.value: i for i, c in enumerate(program.constants)}
         self.host_index = {id(step): i for i, step in enumerate(program.host_calls())}
+        self.dims = {result.value: result.spec.dims for result in _defined(program)}
+        self.shown = symbols(d for port in program.inputs for d in port.spec.dims)
         self.typed = {step.source for step in program.steps if isinstance(step, View)}
         self.typed |= {port.value for port in program.outputs}
 
@@ -179,6 +186,8 @@ class _ProgramBuilder:
             self._kernel(step)
         elif isinstance(step, View):
             self._view(step)
+        elif isinstance(step, Bind):
+            self._bind(step)
         else:
             self._host(step)
 
@@ -192,11 +201,26 @@ class _ProgramBuilder:
         if 0 in step.result.spec.dims:  # which Relax would read as "the old size"
             self._allocate(step.result)
             return
+        self._require_same_count(self.dims[step.source], step.result.spec.dims)
         shape = relax.ShapeExpr(self._dims(step.result.spec.dims))
         self.values[step.result.value] = self.block.emit(relax.op.reshape(self._value(step.source), shape))
 
+    def _require_same_count(self, old: Sequence[Dim], new: Sequence[Dim]) -> None:
+        """Sizes that inputs show are checked before the run (`expectations`), those that steps define here."""
+        if symbols([*old, *new]) - self.shown:
+            counts = [math.prod(self._dims(dims), start=tirx.IntImm("int64", 1)) for dims in (old, new)]
+            numbers = [self.block.emit(relax.prim_value(count)) for count in counts]
+            self._packed(SAME_COUNT, numbers, relax.TupleType([]))
+
+    def _bind(self, step: Bind) -> None:
+        self._declare(step.symbols)
+        numbers = self._packed("vm.builtin.tensor_to_shape", [self._value(step.source)])
+        self.block.match_cast(numbers, relax.ShapeType([self.symbols[s] for s in step.symbols]))
+
     def _allocate(self, result: Result) -> Any:
         shape = relax.ShapeExpr(self._dims(result.spec.dims))
+        if symbols(result.spec.dims) - self.shown:
+            self._packed(FITS_MEMORY, [shape], relax.TupleType([]))
         tensor = self.block.emit(relax.op.builtin.alloc_tensor(shape, result.spec.dtype, 0))
         self.values[result.value] = tensor
         return tensor
@@ -248,6 +272,16 @@ class _ProgramBuilder:
         if missing:
             raise BuildError(f"The size '{dim}' uses {', '.join(sorted(missing))}, no plain size of any input.")
         return int64_expression(parse_dim(dim), self.symbols)
+
+
+def _defined(program: Program) -> Iterator[Port | Result]:
+    yield from program.inputs
+    yield from program.constants
+    for step in program.steps:
+        if isinstance(step, View):
+            yield step.result
+        elif not isinstance(step, Bind):
+            yield from step.outputs
 
 
 def int64_expression(node: ast.expr, names: Mapping[str, Any]) -> Any:

@@ -1,7 +1,8 @@
 """What is known about the elements of small tensors: numbers, or expressions over the graph's symbolic sizes.
 
 Exporters compute shapes with ordinary operators (Shape, Gather, Concat, Reshape, ...). `Contents.of(value)` evaluates
-such a chain when a converter needs it, so that the shape becomes an attribute and the chain is left unread.
+such a chain when a converter needs it, so that the shape becomes an attribute and the chain is left unread. What no
+chain tells, `DataSizes` names by symbols.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Contents:
             if top in self._known:
                 stack.pop()
                 continue
-            inputs = top.node.inputs if top.node and _is_small(top) else ()
+            inputs = read_inputs(top.node) if top.node and is_small(top) else ()
             unknown = any(v in self._known and self._known[v] is None for v in inputs)
             pending = [] if unknown else [v for v in inputs if v not in self._known]
             stack.extend(pending)
@@ -59,10 +60,10 @@ class Contents:
 
     def _settle(self, value: Value) -> None:
         """Record the elements of `value`, whose inputs are settled."""
-        if value.node is None or not _is_small(value):
+        if value.node is None or not is_small(value):
             self._known[value] = value.data
             return
-        arrays = [self._known.get(v) for v in value.node.inputs]
+        arrays = [self._known.get(v) for v in read_inputs(value.node)]
         try:
             results = (
                 evaluate(value.node, [a for a in arrays if a is not None])
@@ -72,15 +73,20 @@ class Contents:
         except UndecidedError:
             results = None
         for index, result in enumerate(value.node.results):
-            self._known[result] = None if results is None else _as_declared(results[index], result)
+            self._known[result] = None if results is None else as_declared(results[index], result)
 
 
-def _is_small(value: Value) -> bool:
+def read_inputs(node: Node) -> tuple[Value, ...]:
+    """The inputs that the elements of the result depend on."""
+    return {"sizes": (), "range": (), "with_sizes": node.inputs[:1]}.get(node.op.name, node.inputs)
+
+
+def is_small(value: Value) -> bool:
     shape = value.shape
     return all(isinstance(d, int) for d in shape) and dims.static_product(shape) <= LARGEST
 
 
-def _as_declared(array: Array, value: Value) -> Array:
+def as_declared(array: Array, value: Value) -> Array:
     """Back to numbers once no expression is left."""
     if array.dtype != object or any(hasattr(e, "free_symbols") for e in array.flat):
         return array
@@ -91,6 +97,8 @@ def evaluate(node: Node, arrays: list[Array]) -> tuple[Array, ...]:
     """Results of `node` on known elements. Raises UndecidedError."""
     if node.op.name == "sizes":
         return (_bounded(np.array(node.attrs["dims"], dtype=object)),)
+    if node.op.name == "with_sizes":
+        return (arrays[0],)
     if any(_is_symbolic(value) for value in node.attrs.values()):
         raise UndecidedError
     if all(a.dtype != object for a in arrays):

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
 
 from tilewright.frontend.contents import Contents
+from tilewright.frontend.data_sizes import DataSizes
 from tilewright.frontend.imported import Imported
 from tilewright.frontend.onnx_file import OnnxFile, OnnxRuntime, open_onnx
 from tilewright.frontend.onnx_ops import converter
@@ -71,6 +72,7 @@ class _Reader:
         self._versions = opsets(file.model)
         self._folder = file.folder
         self._contents = Contents()
+        self._data_sizes = DataSizes(self._contents)
         self._values: dict[str, Value] = {}
         self._missing: set[str] = set()  # names whose value could not be made
         self._unsupported: dict[str, list[str]] = {}  # places by what is not supported
@@ -141,7 +143,8 @@ class _Reader:
             self._missing.update(node.output)
             return {}
         inputs = [self._values[name] if name else None for name in node.input]
-        call = Call(node, version, inputs, [name in self._read for name in node.output], self._contents)
+        wanted = [name in self._read for name in node.output]
+        call = Call(node, version, inputs, wanted, self._contents, self._data_sizes)
         made = convert(call)
         values = (made,) if isinstance(made, Value) else tuple(made)
         if any(call.wanted[len(values) :]):

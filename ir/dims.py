@@ -1,4 +1,7 @@
-"""Sizes of tensors: `int`, or a sympy expression over named positive integer symbols.
+"""Sizes of tensors: `int`, or a sympy expression over named integer symbols.
+
+A symbol is a positive size, unless its name begins with an underscore: then it is a number that the model computes, as
+the length of what it found or a bound that it was given, and may be zero or negative.
 
 sympy is imported on first symbolic use only, so that running a saved model never pays for it.
 """
@@ -19,10 +22,22 @@ Dim: TypeAlias = "int | sympy.Expr"
 
 
 def symbol(name: str) -> sympy.Expr:
-    """The positive integer size called `name`; equal names are the same symbol."""
+    """The integer called `name`, positive unless the name says that it is computed; equal names are the same symbol."""
     import sympy
 
+    if is_computed(name):
+        return sympy.Symbol(name, integer=True)
     return sympy.Symbol(name, integer=True, positive=True)
+
+
+def is_computed(name: str) -> bool:
+    """Whether the symbol called `name` stands for a number that the model computes from data, of any sign."""
+    return name.startswith("_")
+
+
+def computed_symbols(dims: Iterable[Dim]) -> set[str]:
+    """Names of the symbols in `dims` that stand for computed numbers."""
+    return {name for name in symbols_of(dims) if is_computed(name)}
 
 
 def as_dim(value: Any) -> Dim:
@@ -145,7 +160,7 @@ def broadcast(a: Dim, b: Dim) -> Dim | None:
     """The size of a broadcast axis, or None where two known sizes clash.
 
     A symbol beside another size that it cannot be proved equal to is taken to be equal: compiled kernels check it when
-    they run.
+    they run. A computed one is kept, so that what follows comes after it.
     """
     if equal(a, b) or b == 1:
         return a
@@ -153,7 +168,7 @@ def broadcast(a: Dim, b: Dim) -> Dim | None:
         return None if isinstance(a, int) and a != 1 else b
     if isinstance(a, int):
         return a
-    return min(a, b, key=lambda d: (len(str(d)), str(d)))
+    return min(a, b, key=lambda d: (not computed_symbols([d]), len(str(d)), str(d)))
 
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -163,7 +178,8 @@ _RESERVED = ("min", "max", "inf", "nan", "graph", *keyword.kwlist)
 def symbol_name(text: str) -> str:
     """A name from a model turned into one that the text form can hold."""
     cleaned = re.sub(r"[^A-Za-z0-9_]", "_", text)
-    return cleaned if _NAME.fullmatch(cleaned) and cleaned not in _RESERVED else f"d_{cleaned}"
+    legal = _NAME.fullmatch(cleaned) and cleaned not in _RESERVED and not is_computed(cleaned)
+    return cleaned if legal else f"d_{cleaned}"
 
 
 def to_text(dim: Dim) -> str:

@@ -91,6 +91,8 @@ def _evaluate(graph: Graph, arrays: Sequence[Array], known: dict[str, int]) -> t
 
 
 def _run_node(node: Node, arrays: Sequence[Array], known: dict[str, int]) -> tuple[Array, ...]:
+    if node.op.name == "with_sizes":
+        known.update(zip((s.name for s in node.attrs["symbols"]), arrays[1].tolist(), strict=True))
     attrs = {name: _concrete(value, known, node) for name, value in node.attrs.items()}
     results = node.op.run(attrs, arrays)
     if len(results) != len(node.results):

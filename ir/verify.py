@@ -102,8 +102,10 @@ def _check_symbols(node: Node, known: set[str]) -> None:
 
 
 def _declared(node: Node) -> set[str]:
-    """The symbols that get their size from this node's results, as those of opaque operators may."""
-    if node.op.kind is not Kind.OPAQUE or _bodies(node.attrs.values()):
+    """The symbols that this node gives a number: in its results' sizes, as opaque operators may, or by name."""
+    if node.op.name == "with_sizes":
+        return {s.name for s in node.attrs["symbols"]}
+    if node.op.kind is not Kind.OPAQUE or node.op.name == "fused":
         return set()
     return {d.name for v in node.results for d in v.shape if not isinstance(d, int) and d.is_Symbol}
 

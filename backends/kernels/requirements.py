@@ -43,8 +43,13 @@ def _require_inside(k: Loops, b: Namespace, node: Node) -> None:
         last = dims.as_dim(start + (size - 1) * step)
         if (isinstance(last, int) and isinstance(limit, int)) or dims.equal(dims.sub(limit, size), start):
             continue
-        first, final = (start, last) if step > 0 else (last, start)
-        inside = b.logical_and(index(b.dim(first)) >= 0, index(b.dim(final)) < index(b.dim(limit)))
+        ends, room = [index(b.dim(d)) for d in (start, last)], index(b.dim(limit))
+        low, high = ends if isinstance(step, int) and step > 0 else reversed(ends)
+        inside = b.logical_and(low >= 0, high < room)
+        if not isinstance(step, int):  # it may go either way
+            inside = b.logical_and(inside, b.logical_and(high >= 0, low < room))
+        if dims.computed_symbols([size]):
+            inside = b.logical_or(index(b.dim(size)) <= 0, inside)
         k.require(inside, f"slice: {size} elements from {start} do not fit into an axis of {limit}")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from onnx import AttributeProto, NodeProto, TensorProto
 
 from tilewright.frontend.contents import Contents
+from tilewright.frontend.data_sizes import DataSizes
 from tilewright.frontend.onnx_tensor import dtype_of
 from tilewright.ir import dims
 from tilewright.ir.dims import Dim
@@ -46,7 +47,13 @@ class Call:
     """
 
     def __init__(
-        self, proto: NodeProto, version: int, inputs: Sequence[Value | None], wanted: Sequence[bool], contents: Contents
+        self,
+        proto: NodeProto,
+        version: int,
+        inputs: Sequence[Value | None],
+        wanted: Sequence[bool],
+        contents: Contents,
+        data_sizes: DataSizes,
     ) -> None:
         self.op_type = proto.op_type
         self.version = version
@@ -54,6 +61,7 @@ class Call:
         self.inputs = tuple(inputs)
         self.wanted = tuple(wanted)
         self._contents = contents
+        self._data_sizes = data_sizes
         self._attributes: Mapping[str, AttributeProto] = {a.name: a for a in proto.attribute}
         if len(self._attributes) != len(proto.attribute):
             raise self.malformed("gives an attribute twice")
@@ -89,19 +97,36 @@ class Call:
             raise self.unsupported(f"has {what} computed from data, which is not supported yet")
         return elements
 
+    def computed(self, index: int) -> Value | None:
+        """Input `index` where it is there and its elements depend on data."""
+        value = self.optional(index)
+        return value if value is not None and value.shape != (0,) and self._contents.of(value) is None else None
+
     def maybe_known(self, value: Value) -> Array | None:
         return self._contents.of(value)
 
     def sizes(self, value: Value, what: str) -> tuple[Dim, ...]:
-        """The elements of an integer value as sizes."""
-        elements = self.known(value, what)
+        """The elements of an integer value as sizes; those that depend on data are symbols of any sign."""
+        elements = self._named(value, what)
         if elements.dtype != object and elements.dtype.kind not in "iu":
             raise self.malformed(f"has {what} of {value.dtype}, not of integers")
         return tuple(dims.as_dim(e) for e in elements.reshape(-1))
 
+    def size(self, value: Value, what: str) -> Dim:
+        """The one element of an integer value."""
+        return dims.as_dim(self.number(value, what))
+
+    def fresh_size(self) -> Dim:
+        """A symbol for a size that depends on data, which the result of a new node will define."""
+        return self._data_sizes.fresh()
+
+    def _named(self, value: Value, what: str) -> Array:
+        elements = self._data_sizes.of(value)
+        return self.known(value, what) if elements is None else elements
+
     def number(self, value: Value, what: str) -> Any:
-        """The one element of `value`: int, float, bool or an expression."""
-        elements = self.known(value, what)
+        """The one element of `value`: int, float, bool, an expression, or a symbol where it depends on data."""
+        elements = self._named(value, what)
         if elements.size != 1:
             raise self.malformed(f"has {what} with {elements.size} elements instead of one")
         return elements.reshape(-1).tolist()[0]
@@ -203,7 +228,9 @@ class Call:
         """Results of a new node; plain numbers become constants of the first value's element type."""
         dtype = next((o.dtype for o in operands if isinstance(o, Value)), None)
         values = [o if isinstance(o, Value) else self.constant(o, dtype) for o in operands]
-        return apply_op(name, *values, source=self.source, **attrs)
+        results = apply_op(name, *self._data_sizes.ordered(values, attrs, self.source), source=self.source, **attrs)
+        self._data_sizes.note(results)
+        return results
 
     def apply(self, name: str, *operands: Operand, **attrs: Any) -> Value:
         return self.apply_all(name, *operands, **attrs)[0]
@@ -259,3 +286,7 @@ class Call:
         if all(isinstance(d, int) for d in sizes):
             return constant(np.array(sizes, dtype=np.int64))
         return self.apply("sizes", dims=tuple(sizes))
+
+    def size_value(self, size: Dim) -> Value:
+        """A size as data: an int64 scalar."""
+        return self.reshape(self.sizes_value([size]), ())

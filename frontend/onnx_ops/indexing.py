@@ -59,9 +59,7 @@ def one_hot(c: Call) -> Value:
 
 
 def depth_of(c: Call) -> Dim:
-    depth = c.number(c[1], "a depth")
-    if isinstance(depth, float):
-        depth = int(depth)
+    depth = c.number(c.cast(c[1], "int64"), "a depth")
     if isinstance(depth, int) and depth < 1:
         raise c.malformed(f"has the depth {depth}")
     return dims.as_dim(depth)

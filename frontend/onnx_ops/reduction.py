@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tilewright.frontend.onnx_ops.call import Call
+from tilewright.frontend.onnx_ops.computed import is_listed, split_around, split_axes, vector, without_listed
 from tilewright.ir import dims
 from tilewright.ir.graph import Value
 
@@ -13,13 +14,24 @@ def reduction(compute: Callable[[Call, Value, tuple[int, ...], bool], Value]) ->
     """A converter from `compute(call, x, axes, keepdims)`; axes are an attribute in older versions, then an input."""
 
     def convert(c: Call) -> Value:
-        x = c[0]
+        x, computed = c[0], c.computed(1)
+        if computed is not None:
+            return over_computed(c, x, vector(c, computed), compute)
         given = c.moved_ints("axes", 1)
         nothing = not given and c.flag("noop_with_empty_axes")
         axes = c.axes(given, x.rank) if given else tuple(range(0 if nothing else x.rank))
         return compute(c, x, tuple(sorted(axes)), c.flag("keepdims", True))
 
     return convert
+
+
+def over_computed(c: Call, x: Value, axes: Value, compute: Callable[..., Value]) -> Value:
+    """The reduction over axes that are known only when the model runs."""
+    listed = is_listed(c, axes, x.rank)
+    folded = compute(c, split_axes(c, x, listed), tuple(range(1, 2 * x.rank, 2)), False)
+    if c.flag("keepdims", True):
+        return folded
+    return without_listed(c, folded, listed, c.static(axes.shape[0], "a number of axes"))
 
 
 def plain(kind: str) -> Callable[[Call], Value]:
@@ -112,8 +124,12 @@ def top_k(c: Call) -> tuple[Value, ...]:
 
 
 def cumulative_sum(c: Call) -> Value:
-    axis = c.axis(c.static(c.number(c[1], "an axis"), "an axis"), c[0].rank)
-    return c.apply("cumsum", c[0], axis=axis, exclusive=c.flag("exclusive"), reverse=c.flag("reverse"))
+    x, computed = c[0], c.computed(1)
+    order = {"exclusive": c.flag("exclusive"), "reverse": c.flag("reverse")}
+    if computed is not None:
+        return c.reshape(c.apply("cumsum", split_around(c, x, computed), axis=1, **order), x.shape)
+    axis = c.axis(c.static(c.number(c[1], "an axis"), "an axis"), x.rank)
+    return c.apply("cumsum", x, axis=axis, **order)
 
 
 TABLE = {

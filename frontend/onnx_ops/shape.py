@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 from tilewright.frontend.onnx_ops.call import Call
+from tilewright.frontend.onnx_ops.computed import choose, element, is_listed, vector, with_ones, without_listed
 from tilewright.ir import dims
 from tilewright.ir.dims import Dim
 from tilewright.ir.graph import Value
@@ -35,7 +37,7 @@ def quotient(numerator: Sequence[Dim], denominator: Sequence[Dim]) -> Dim:
 def reshape(c: Call) -> Value:
     """0 copies a size of the input (unless allowzero), -1 is worked out."""
     x = c[0]
-    target = list(c.sizes(c[1], "a shape"))
+    target = list(written_out(c, x, list(c.sizes(c[1], "a shape"))))
     if not c.flag("allowzero"):
         if any(d == 0 and axis >= x.rank for axis, d in enumerate(target)):
             raise c.malformed(f"copies sizes of axes that its input, of {x.rank} axes, does not have")
@@ -51,6 +53,27 @@ def reshape(c: Call) -> Value:
     return c.reshape(x, target)
 
 
+def written_out(c: Call, x: Value, target: list[Dim]) -> list[Dim]:
+    """The target of a reshape with numbers for what is computed and may turn out to be 0 or -1 when the model runs."""
+    places = [i for i, d in enumerate(target) if dims.computed_symbols([d])]
+    if not places:
+        return target
+    numbers = {i: element(c, c[1], i) for i in places}
+    if not c.flag("allowzero"):
+        for i in (i for i in places if i < x.rank):
+            copied = choose(c, c.apply("equal", numbers[i], 0), c.size_value(x.shape[i]), numbers[i])
+            target[i] = c.size(copied, "a shape")
+            numbers[i] = copied
+    if -1 not in target:  # any of the computed ones may be it
+        sizes = [choose(c, c.apply("less", numbers[i], 0), 1, numbers[i]) for i in places]
+        fixed = c.size_value(dims.product(d for i, d in enumerate(target) if i not in places))
+        others = reduce(lambda a, b: c.apply("mul", a, b), sizes, fixed)
+        rest = c.apply("div", c.size_value(x.type.size), c.apply("maximum", others, 1))
+        for i in places:
+            target[i] = c.size(choose(c, c.apply("less", numbers[i], 0), rest, numbers[i]), "a shape")
+    return target
+
+
 def flatten(c: Call) -> Value:
     x, axis = c[0], c.integer("axis", 1)
     if not -x.rank <= axis <= x.rank:
@@ -61,14 +84,19 @@ def flatten(c: Call) -> Value:
 
 def squeeze(c: Call) -> Value:
     """Without axes, all that are known to have size 1."""
-    x = c[0]
+    x, computed = c[0], c.computed(1)
+    if computed is not None:
+        listed = is_listed(c, vector(c, computed), x.rank)
+        return without_listed(c, x, listed, c.static(dims.product(computed.shape), "a number of axes"))
     given = c.moved_ints("axes", 1)
     axes = [i for i, d in enumerate(x.shape) if d == 1] if given is None else c.axes(given, x.rank)
     return c.reshape(x, [d for i, d in enumerate(x.shape) if i not in axes])
 
 
 def unsqueeze(c: Call) -> Value:
-    x = c[0]
+    x, computed = c[0], c.computed(1)
+    if computed is not None:
+        return with_ones(c, x, vector(c, computed), c.static(dims.product(computed.shape), "a number of axes"))
     given = c.required(c.moved_ints("axes", 1), "axes")
     axes = c.axes(given, x.rank + len(given))
     rest = iter(x.shape)
@@ -97,7 +125,17 @@ def expand(c: Call) -> Value:
     target = c.sizes(c[1], "a shape")
     if any(isinstance(d, int) and d < 0 for d in target):
         raise c.malformed(f"has the impossible shape {list(target)}")
-    return c.expand(c[0], broadcast_shape(c, c[0].shape, target))
+    return c.expand(c[0], broadcast_shape(c, c[0].shape, stretched(c, c[0], target)))
+
+
+def stretched(c: Call, x: Value, target: Sequence[Dim]) -> list[Dim]:
+    """The target of an expansion, with the size of `x` where a computed one turns out to be 1 when the model runs."""
+    sizes = list(target)
+    for i, old in enumerate(x.shape, len(target) - x.rank):
+        if i >= 0 and not isinstance(old, int) and dims.computed_symbols([target[i]]):
+            wanted = element(c, c[1], i)
+            sizes[i] = c.size(choose(c, c.apply("equal", wanted, 1), c.size_value(old), wanted), "a shape")
+    return sizes
 
 
 def tile(c: Call) -> Value:

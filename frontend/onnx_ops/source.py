@@ -49,11 +49,27 @@ def constant_of_shape(c: Call) -> Value:
 
 
 def range_(c: Call) -> Value:
+    if any(c.computed(i) is not None for i in range(3)):
+        return computed_range(c)
     start, limit, step = (c.number(c[i], name) for i, name in enumerate(("a start", "a limit", "a step")))
     if step == 0:
         raise c.malformed("has a step of zero")
     size = float_count(c, start, limit, step) if c[0].dtype in FLOATS else count(c, start, limit, step)
     return c.apply("range", start=start, step=step, size=size, dtype=c[0].dtype)
+
+
+def computed_range(c: Call) -> Value:
+    """start + step * (0, 1, ...), up to the limit, for numbers that are known only when the model runs."""
+    start, limit, step = (c.reshape(c[i], ()) for i in range(3))
+    distance = c.apply("sub", limit, start)
+    if start.dtype in FLOATS:
+        count = c.cast(c.apply("ceil", c.apply("div", distance, step)), "int64")
+    else:
+        ahead, by = (c.apply("mul", v, c.apply("sign", step)) for v in (distance, step))
+        count = c.cast(c.apply("div", c.apply("add", ahead, c.apply("sub", by, 1)), by), "int64")
+    size = c.size(c.apply("maximum", count, 0), "a size")
+    places = c.apply("range", start=0, step=1, size=size, dtype=start.dtype)
+    return c.apply("add", start, c.apply("mul", places, step))
 
 
 def float_count(c: Call, start: Any, limit: Any, step: Any) -> int:

@@ -90,7 +90,7 @@ def _infer_slice(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType,
     return (x.with_shape(sizes),)
 
 
-def _check_range(axis: int, length: Dim, start: Dim, size: Dim, step: int) -> None:
+def _check_range(axis: int, length: Dim, start: Dim, size: Dim, step: Dim) -> None:
     """Both ends of what is read must lie in the axis, as far as that is known."""
     if size == 0:
         return
@@ -107,7 +107,7 @@ def _ref_slice(attrs: Attrs, x: Array) -> Array:
 
 
 def _compute_slice(b: Any, node: Node, x: Any) -> Any:
-    steps, starts = node.attrs["steps"], [b.dim(start) for start in node.attrs["starts"]]
+    starts, steps = ([b.dim(d) for d in node.attrs[name]] for name in ("starts", "steps"))
     return b.stage(
         b.shape(node.results[0]),
         x.dtype,

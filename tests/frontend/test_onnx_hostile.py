@@ -14,6 +14,7 @@ from onnx import AttributeProto, ModelProto, StringStringEntryProto, TensorProto
 
 from tests.frontend.onnx_text import model
 from tilewright.frontend import read
+from tilewright.ir import dims
 from tilewright.ir.errors import CompilerError, ImportModelError, UnsupportedError
 from tilewright.ir.types import tensor
 
@@ -128,11 +129,6 @@ def test_all_that_is_unsupported_comes_in_one_error() -> None:
         assert part in found
 
 
-def test_sizes_that_depend_on_data() -> None:
-    text = "(float[n, 4] x, int64[2] t) => (float[] y) { y = Reshape(x, t) }"
-    assert "a shape computed from data" in message(model(text, 13), UnsupportedError)
-
-
 def test_deep_graphs_are_read_without_recursion() -> None:
     steps = " ".join(f"a{i + 1} = Neg(a{i})" for i in range(3000))
     text = f"(float[n, 4] x) => (float[] y) <int64[1] a0 = {{-1}}> {{ {steps}  y = Reshape(x, a3000) }}"
@@ -143,7 +139,8 @@ def test_deep_graphs_are_read_without_recursion() -> None:
 def test_numbers_that_grow_without_end() -> None:
     steps = " ".join(f"a{i + 1} = Mul(a{i}, a{i})" for i in range(200))
     text = f"(float[n, 4] x) => (float[] y) {{ a0 = Shape(x)  {steps}  y = Expand(x, a200) }}"
-    message(model(text, 13), CompilerError)
+    (y,) = read(model(text, 13)).graph.outputs
+    assert all(dims.computed_symbols(y.shape) for d in y.shape)  # left to the running model
 
 
 def external(tmp_path: Path, location: str, offset: int = 0, length: int = 48) -> Path:
