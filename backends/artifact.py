@@ -24,15 +24,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tilewright.backends.program import Program, Result
-from tilewright.backends.runtime import ALIGNMENT, Array, Executable
+from tilewright.backends.runtime import Executable
 from tilewright.backends.target import Target, cpu_features, cpu_model
+from tilewright.backends.values import ALIGNMENT, Array
 from tilewright.ir.errors import ArtifactError
 from tilewright.ir.types import numpy_dtype
 
 if TYPE_CHECKING:
     from tilewright.backends.compiled import CompiledModel
 
-FORMAT = 1
+FORMAT = 2
 MAGIC = b"\x89TWM\r\n\x1a\n"  # as PNG's: a transfer that changes line ends or drops the eighth bit shows at once
 PAGE = 4096
 _HEADER = struct.Struct("<8sIIIQQ")  # magic, format, checksums of manifest and body, lengths of manifest and body

@@ -12,11 +12,12 @@ import numpy as np
 
 from tilewright.backends.host import host_functions
 from tilewright.backends.program import Program
-from tilewright.backends.runtime import Array, Executable, Runner
+from tilewright.backends.runtime import Executable, Runner
 from tilewright.backends.signature import Signature, TensorInfo, describe
 from tilewright.backends.sizes import Dim, evaluate, symbols
 from tilewright.backends.target import Target
 from tilewright.backends.threads import checked_threads, default_threads
+from tilewright.backends.values import Array
 from tilewright.ir.errors import CompilerError, InputError
 from tilewright.ir.types import numpy_dtype
 
@@ -52,6 +53,7 @@ class CompiledModel:
         self.threads = default_threads() if threads is None else checked_threads(threads)
         self._graph = graph
         self._signature = Signature(program)
+        self._boxed = tuple(port.spec.dtype == "object" for port in program.outputs)
         self._output_names = tuple(port.name for port in program.outputs)
         self._runner = Runner(program, executable, weights, host_functions(program))
         self._last_shapes: tuple[tuple[int, ...], ...] | None = None
@@ -93,7 +95,8 @@ class CompiledModel:
     def _run(self, values: Sequence[Any]) -> list[Array]:
         arrays = self._signature.arrays(values)
         self._last_shapes = tuple(a.shape for a in arrays)
-        return self._runner(arrays, self.threads)
+        results = self._runner(arrays, self.threads)
+        return [a.item() if boxed else a for a, boxed in zip(results, self._boxed, strict=True)]
 
     def report(self, inputs: Mapping[str, Any] | None = None, repeats: int = 10) -> Report:
         """Times every kernel: on `inputs`, or on zeros of the sizes of the latest call (before any: all symbols 1)."""

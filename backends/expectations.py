@@ -15,7 +15,7 @@ from tilewright.ir.errors import InputError
 class Expectations:
     """`differences` are sizes that must not be negative, `views` pairs of shapes with as many elements each.
 
-    Those that depend on what a host call returns are left to the run.
+    Those that depend on what a step defines are left to the run.
     """
 
     differences: tuple[str, ...]
@@ -23,11 +23,12 @@ class Expectations:
 
     @staticmethod
     def of(program: Program) -> Expectations:
-        results = [result for step in program.steps for result in _results(step)]
+        steps = program.main.steps  # those of other regions may never run
+        results = [result for step in steps for result in _results(step)]
         shapes = {port.value: port.spec.dims for port in program.inputs}
         shapes.update((result.value, result.spec.dims) for result in (*program.constants, *results))
         differences = (d for result in results for d in result.spec.dims if isinstance(d, str) and "-" in d)
-        views = ((shapes[step.source], step.result.spec.dims) for step in program.steps if isinstance(step, View))
+        views = ((shapes[step.source], step.result.spec.dims) for step in steps if isinstance(step, View))
         moved = (pair for pair in views if symbols([*pair[0], *pair[1]]))
         return Expectations(tuple(dict.fromkeys(differences)), tuple(dict.fromkeys(moved)))
 

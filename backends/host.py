@@ -6,10 +6,9 @@ import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from tilewright.backends.program import HostCall, Program
-from tilewright.backends.runtime import Array, HostFunction
+from tilewright.backends.runtime import HostFunction
+from tilewright.backends.values import Array
 
 if TYPE_CHECKING:
     from tilewright.ir.graph import Graph
@@ -23,12 +22,10 @@ def host_functions(program: Program) -> list[HostFunction]:
 def _function(step: HostCall) -> HostFunction:
     read = functools.cache(lambda: _read(step.text))
 
-    def run(*values: Array | int) -> Sequence[Array]:
+    def run(arrays: Sequence[Array], numbers: Sequence[int]) -> Sequence[Array]:
         from tilewright.ir import interpret
 
-        count = len(step.inputs)
-        sizes = {name: int(value) for name, value in zip(step.symbols, values[count:], strict=True)}
-        return interpret.run(read(), [np.asarray(v) for v in values[:count]], sizes)
+        return interpret.run(read(), arrays, dict(zip(step.symbols, map(int, numbers), strict=True)))
 
     return run
 

@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tilewright.backends import kernel_text
 from tilewright.backends.build import BuiltKernel, KernelSpec
 from tilewright.backends.flops import flops
-from tilewright.backends.program import Bind, HostCall, KernelCall, Note, Port, Program, Result, Step, TensorSpec, View
+from tilewright.backends.program import (
+    ENTRY,
+    Bind,
+    ControlCall,
+    HostCall,
+    KernelCall,
+    Note,
+    Port,
+    Program,
+    Region,
+    Result,
+    Step,
+    TensorSpec,
+    View,
+)
 from tilewright.ir import dims
 from tilewright.ir.dims import Dim
 from tilewright.ir.errors import BuildError
 from tilewright.ir.graph import Graph, Node, Value, input_value
 from tilewright.ir.op import Array
 from tilewright.ir.show import show
-from tilewright.ir.types import TensorType
+from tilewright.ir.types import HELD, TensorType
+
+REGIONS: Mapping[str, tuple[str, ...]] = {"if": ("then", "otherwise"), "loop": ("body",)}
+"""The attributes of control flow that are graphs to be compiled."""
+_LOWERED = {"fused", "reshape", "with_sizes", *REGIONS}
 
 
 def kernel_specs(graph: Graph) -> dict[Node, KernelSpec]:
     """What has to be built for each fused node; nodes that do the same share a name."""
-    return {node: _spec(node) for node in graph.nodes if node.op.name == "fused"}
+    return {node: _spec(node) for node in all_nodes(graph) if node.op.name == "fused"}
 
 
 def _spec(node: Node) -> KernelSpec:
@@ -29,9 +47,21 @@ def _spec(node: Node) -> KernelSpec:
     return KernelSpec(kernel_text.name_of(body, text), text)
 
 
+def all_nodes(graph: Graph) -> Iterator[Node]:
+    """The nodes of the graph, and of the regions that its control flow runs."""
+    for node in graph.nodes:
+        yield node
+        for name in REGIONS.get(node.op.name, ()):
+            yield from all_nodes(node.attrs[name])
+
+
 def host_nodes(graph: Graph) -> tuple[Node, ...]:
     """The nodes that run their reference on the host."""
-    return tuple(node for node in graph.nodes if node.op.name not in ("fused", "reshape", "with_sizes"))
+    return tuple(n for n in all_nodes(graph) if n.op.name not in _LOWERED or (n.op.name == "reshape" and _is_held(n)))
+
+
+def _is_held(node: Node) -> bool:
+    return node.results[0].dtype in HELD
 
 
 @dataclass(frozen=True)
@@ -44,25 +74,20 @@ class Lowered:
 
 def lower(graph: Graph, specs: Mapping[Node, KernelSpec], built: Mapping[str, BuiltKernel]) -> Lowered:
     """Order the calls, and pack each weight as the kernel that reads it wants."""
-    lowering = _Lowering(specs, built, {str(d) for v in graph.inputs for d in v.shape if not isinstance(d, int)})
-    steps = [lowering.step(node) for node in graph.nodes]
-    inputs = tuple(Port(v.name, lowering.id(v), _tensor_spec(v.type)) for v in graph.inputs)
-    outputs = tuple(
-        Port(name, lowering.id(v), _tensor_spec(v.type))
-        for name, v in zip(graph.output_names, graph.outputs, strict=True)
-    )
+    lowering = _Lowering(specs, built)
+    main = lowering.region(ENTRY, graph, ())
     constants = tuple(Result(key, _array_spec(array)) for key, array in lowering.weights.items())
-    return Lowered(Program(inputs, outputs, constants, tuple(steps)), lowering.weights)
+    return Lowered(Program(main, constants, tuple(lowering.regions)), lowering.weights)
 
 
 class _Lowering:
-    """Names values, and collects the weights that the calls read."""
+    """Names values, and collects the regions, and the weights that the calls read."""
 
-    def __init__(self, specs: Mapping[Node, KernelSpec], built: Mapping[str, BuiltKernel], symbols: set[str]) -> None:
-        """`symbols` are those that are plain sizes of the program's inputs; steps that define others add them."""
-        self.specs, self.built, self.symbols = specs, built, symbols
+    def __init__(self, specs: Mapping[Node, KernelSpec], built: Mapping[str, BuiltKernel]) -> None:
+        self.specs, self.built = specs, built
         self.ids: dict[Value, str] = {}
         self.weights: dict[str, Array] = {}
+        self.regions: list[Region] = []
         self._packed: dict[tuple[Value, str], str] = {}
 
     def id(self, value: Value) -> str:
@@ -84,18 +109,35 @@ class _Lowering:
             self.weights[self._packed[key]] = packing(value.data)
         return self._packed[key]
 
-    def step(self, node: Node) -> Step:
-        if node.op.name == "reshape":
+    def region(self, name: str, graph: Graph, outer: Sequence[str]) -> Region:
+        """The steps of a graph; `outer` are the symbols whose numbers it is given beside its inputs."""
+        shown = _plain(v.type for v in graph.inputs if v.dtype not in HELD)
+        held = tuple(sorted(_plain(v.type for v in graph.inputs) - shown)) if name == ENTRY else ()
+        given = (*held, *(s for s in outer if s not in shown))
+        known = {*shown, *given}
+        inputs = tuple(Port(v.name, self.id(v), _tensor_spec(v.type)) for v in graph.inputs)
+        steps = tuple(self.step(node, known) for node in graph.nodes)
+        outputs = tuple(
+            Port(name, self.id(v), _tensor_spec(v.type))
+            for name, v in zip(graph.output_names, graph.outputs, strict=True)
+        )
+        return Region(name, inputs, outputs, steps, given)
+
+    def step(self, node: Node, known: set[str]) -> Step:
+        """The call for a node; symbols that it defines are added to those that are known."""
+        if node.op.name == "reshape" and not _is_held(node):
             return View(self.id(node.inputs[0]), self.result(node.results[0]))
         if node.op.name == "with_sizes":
-            return self.bind(node)
-        return self.kernel(node) if node in self.specs else self.host(node)
+            return self.bind(node, known)
+        if node in self.specs:
+            return self.kernel(node)
+        return self.control(node, known) if node.op.name in REGIONS else self.host(node, known)
 
-    def bind(self, node: Node) -> Bind:
+    def bind(self, node: Node, known: set[str]) -> Bind:
         x, numbers = node.inputs
         self.ids[node.results[0]] = self.id(x)
         names = tuple(s.name for s in node.attrs["symbols"])
-        self.symbols.update(names)
+        known.update(names)
         return Bind(self.id(numbers), names)
 
     def result(self, value: Value) -> Result:
@@ -109,15 +151,41 @@ class _Lowering:
         note = Note((node.source,), kernel.rule, _compute_dtype(body), _text(flops(body.nodes)), _gathered(body))
         return KernelCall(kernel.name, inputs, tuple(self.result(r) for r in node.results), scalars, note)
 
-    def host(self, node: Node) -> HostCall:
-        inputs = dict.fromkeys(node.inputs)
+    def host(self, node: Node, known: set[str]) -> HostCall:
+        inputs = tuple(self.id(v) for v in dict.fromkeys(node.inputs))
         note = Note((node.source or node.op.name,), "host", node.results[0].dtype)
-        results = tuple(self.result(r) for r in node.results)
         alone = _alone(node)
-        shown = {str(d) for v in alone.inputs for d in v.shape}
-        symbols = tuple(s for s in kernel_text.symbols(alone) if s in self.symbols and s not in shown)
-        self.symbols.update(str(d) for r in node.results for d in r.shape if not isinstance(d, int) and d.is_Symbol)
-        return HostCall(show(alone), tuple(self.id(v) for v in inputs), results, symbols, note)
+        shown = _plain(v.type for v in alone.inputs)
+        symbols = tuple(s for s in kernel_text.symbols(alone) if s in known and s not in shown)
+        outputs = tuple(self.result(r) for r in node.results)
+        return HostCall(show(alone), inputs, outputs, symbols, self._defined(node, known), note)
+
+    def control(self, node: Node, known: set[str]) -> ControlCall:
+        """The graphs in the node's attributes become regions, which are given all symbols that are known here."""
+        symbols = tuple(sorted(known))
+        names = []
+        for attribute in REGIONS[node.op.name]:
+            names.append(f"region_{len(self.regions)}")
+            self.regions.append(Region(names[-1], (), (), ()))  # keeps its place while those inside are made
+            place = len(self.regions) - 1
+            self.regions[place] = self.region(names[-1], node.attrs[attribute], symbols)
+        inputs, outputs = tuple(self.id(v) for v in node.inputs), tuple(self.result(r) for r in node.results)
+        note = Note((node.source or node.op.name,), "control flow", node.results[0].dtype if node.results else "bool")
+        defined = self._defined(node, known)
+        carried = int(node.attrs.get("carried", 0))
+        return ControlCall(node.op.name, tuple(names), carried, inputs, outputs, symbols, defined, note)
+
+    @staticmethod
+    def _defined(node: Node, known: set[str]) -> tuple[str, ...]:
+        """The symbols that first appear in the sizes of a node's results."""
+        names = tuple(sorted(_plain(r.type for r in node.results) - known))
+        known.update(names)
+        return names
+
+
+def _plain(types: Iterable[TensorType]) -> set[str]:
+    """Symbols that are plainly a size."""
+    return {d.name for type in types for d in type.shape if not isinstance(d, int) and d.is_Symbol}
 
 
 def _alone(node: Node) -> Graph:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tilewright.backends.runtime import Array, Runner, aligned_empty
+from tilewright.backends.runtime import Runner
+from tilewright.backends.values import Array, aligned_empty
 
 FMA_PROBE, READ_PROBE = "tilewright_fma_probe", "tilewright_read_probe"
 ACCUMULATORS = 12  # enough independent chains for two FMA units of latency 4 or 5

@@ -13,10 +13,13 @@ from typing import Any, TypeAlias
 from tilewright.backends.sizes import Dim
 
 ENTRY = "main"
-"""Name of the executable's function: `main(*inputs, weights, host_functions)`."""
+"""Name of the main region, which is the executable's function."""
 
 HOST_CALL = "tilewright.host_call"
-"""Name of the packed function through which the executable calls the host: `host_call(function, *inputs)`."""
+"""Name of the packed function through which the executable calls the host: `host_call(function, *inputs)`.
+
+The function returns its results, and as the last item the numbers of the symbols that they define.
+"""
 
 FITS_MEMORY = "tilewright.fits_memory"
 """Name of the packed function that refuses a computed shape that no array can have: `fits_memory(shape)`."""
@@ -98,28 +101,73 @@ class Bind:
 class HostCall:
     """A node that runs its reference on the host; `text` is a one-node graph in the text form of `tilewright.ir`.
 
-    `symbols` are sizes that the node needs to know beside its inputs. A plain symbol that first appears in the sizes of
-    an output is defined by what the call returns.
+    `symbols` are sizes that the node needs to know beside its inputs, `defined` those that its results define.
     """
 
     text: str
     inputs: tuple[str, ...]
     outputs: tuple[Result, ...]
     symbols: tuple[str, ...] = ()
+    defined: tuple[str, ...] = ()
     note: Note = field(default_factory=Note)
 
 
-Step: TypeAlias = "KernelCall | View | Bind | HostCall"
+@dataclass(frozen=True, slots=True)
+class ControlCall:
+    """Runs regions of the program: for "if" the first or the second, for "loop" the only one, again and again.
+
+    Inputs and outputs are those of the operator; `carried` is how many values a loop hands on. `symbols` and `defined`
+    are as in `HostCall`: the regions need the former.
+    """
+
+    kind: str
+    regions: tuple[str, ...]
+    carried: int
+    inputs: tuple[str, ...]
+    outputs: tuple[Result, ...]
+    symbols: tuple[str, ...] = ()
+    defined: tuple[str, ...] = ()
+    note: Note = field(default_factory=Note)
+
+
+Step: TypeAlias = "KernelCall | View | Bind | HostCall | ControlCall"
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A part of the program that is a function of its own: `name(*inputs, [symbols], weights, host_functions)`.
+
+    Every symbol is a plain size of some input that is not held on the host, one of `symbols`, whose numbers are handed
+    over, or defined by a step before its use. Steps are in execution order.
+    """
+
+    name: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    steps: tuple[Step, ...]
+    symbols: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Steps in execution order. Every symbol is a plain size of some input, or defined by a step before its use."""
+    """The main region, those that its control flow runs, and the constants that all of them read."""
 
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
+    main: Region
     constants: tuple[Result, ...]
-    steps: tuple[Step, ...]
+    regions: tuple[Region, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[Port, ...]:
+        return self.main.inputs
+
+    @property
+    def outputs(self) -> tuple[Port, ...]:
+        return self.main.outputs
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """Those of all regions, each once."""
+        return tuple(step for region in (self.main, *self.regions) for step in region.steps)
 
     def kernels(self) -> tuple[str, ...]:
         """Names of the kernels that are called, each once, in order of first use."""
@@ -128,10 +176,16 @@ class Program:
     def host_calls(self) -> tuple[HostCall, ...]:
         return tuple(s for s in self.steps if isinstance(s, HostCall))
 
+    def calls_out(self) -> tuple[HostCall | ControlCall, ...]:
+        """The steps that call a function of the host, in the order of those functions."""
+        return tuple(s for s in self.steps if isinstance(s, HostCall | ControlCall))
+
     def borrowed_outputs(self) -> tuple[bool, ...]:
         """For each output: does it share its bytes with an input, a constant or an earlier output?"""
-        roots = {step.result.value: step.source for step in self.steps if isinstance(step, View)}
+        roots = {step.result.value: step.source for step in self.main.steps if isinstance(step, View)}
         owned_elsewhere = {port.value for port in self.inputs} | {constant.value for constant in self.constants}
+        calls = (step for step in self.main.steps if isinstance(step, ControlCall))
+        owned_elsewhere |= {result.value for step in calls for result in step.outputs}  # may hand on what it is given
         flags = []
         for port in self.outputs:
             value = port.value
@@ -142,20 +196,26 @@ class Program:
         return tuple(flags)
 
     def to_json(self) -> dict[str, Any]:
-        data = asdict(self)
-        for entry, step in zip(data["steps"], self.steps, strict=True):
-            entry["step"] = type(step).__name__
-        return data
+        regions = [_region_to_json(region) for region in (self.main, *self.regions)]
+        return {"regions": regions, "constants": [asdict(c) for c in self.constants]}
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Program:
         """Inverse of `to_json`, also after a trip through JSON text. Raises KeyError or TypeError on other data."""
-        return Program(
-            tuple(_port(p) for p in data["inputs"]),
-            tuple(_port(p) for p in data["outputs"]),
-            _results(data["constants"]),
-            tuple(_step(s) for s in data["steps"]),
-        )
+        main, *regions = (_region(r) for r in data["regions"])
+        return Program(main, _results(data["constants"]), tuple(regions))
+
+
+def _region_to_json(region: Region) -> dict[str, Any]:
+    data = asdict(region)
+    for entry, step in zip(data["steps"], region.steps, strict=True):
+        entry["step"] = type(step).__name__
+    return data
+
+
+def _region(data: Mapping[str, Any]) -> Region:
+    inputs, outputs = (tuple(_port(p) for p in data[name]) for name in ("inputs", "outputs"))
+    return Region(data["name"], inputs, outputs, tuple(_step(s) for s in data["steps"]), tuple(data["symbols"]))
 
 
 def _spec(data: Mapping[str, Any]) -> TensorSpec:
@@ -178,6 +238,12 @@ def _note(data: Mapping[str, Any]) -> Note:
     return Note(tuple(data["sources"]), data["rule"], data["dtype"], data["flops"], tuple(data["gathered"]))
 
 
+def _call(data: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Inputs, outputs, symbols, defined symbols and note of a call of the host."""
+    names = (tuple(data[name]) for name in ("symbols", "defined"))
+    return (tuple(data["inputs"]), _results(data["outputs"]), *names, _note(data["note"]))
+
+
 def _step(data: Mapping[str, Any]) -> Step:
     match data["step"]:
         case "View":
@@ -185,8 +251,9 @@ def _step(data: Mapping[str, Any]) -> Step:
         case "Bind":
             return Bind(data["source"], tuple(data["symbols"]))
         case "HostCall":
-            outputs, names = _results(data["outputs"]), tuple(data["symbols"])
-            return HostCall(data["text"], tuple(data["inputs"]), outputs, names, _note(data["note"]))
+            return HostCall(data["text"], *_call(data))
+        case "ControlCall":
+            return ControlCall(data["kind"], tuple(data["regions"]), data["carried"], *_call(data))
         case "KernelCall":
             outputs, scalars = _results(data["outputs"]), tuple(data["scalars"])
             return KernelCall(data["kernel"], tuple(data["inputs"]), outputs, scalars, _note(data["note"]))

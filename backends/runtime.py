@@ -2,40 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import functools
-import importlib.util
-import math
 import os
-import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from tilewright.backends.control import RegionFunction, control
 from tilewright.backends.pool import Pool
-from tilewright.backends.program import ENTRY, FITS_MEMORY, HOST_CALL, SAME_COUNT, Program
+from tilewright.backends.program import (
+    ControlCall,
+    HostCall,
+    Program,
+    Region,
+    TensorSpec,
+)
+from tilewright.backends.sizes import Dim
+from tilewright.backends.values import Array, ffi, to_result, to_tensor, to_value
 from tilewright.ir.errors import BuildError, InputError
-from tilewright.ir.types import numpy_dtype
 
-Array = NDArray[Any]
-HostFunction = Callable[..., Sequence[Array]]
-"""Takes the arrays of a host call's inputs, then the numbers of its symbols, and returns the arrays of its outputs."""
+HostFunction = Callable[[Sequence[Array], Sequence[int]], Sequence[Array]]
+"""Takes the arrays of a host call's inputs and the numbers of its symbols, and returns the arrays of its outputs."""
 
-ALIGNMENT = 64
-"""Kernels load and store whole vectors: what they are given starts at a multiple of this many bytes."""
-
-_BFLOAT16 = "bfloat16"
 _CPU, _DEVICE_INDEX, _POOLED = 1, 0, 2  # DLPack's device type, the device, TVM's AllocatorType::kPooled
 _SIZES_BEFORE_CLEARING = 16
-_TOO_MANY = 2**40  # elements
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,96 +38,55 @@ class Executable:
     bytecode: bytes
 
 
-@functools.cache
-def ffi() -> ModuleType:
-    """The `tvm_ffi` package with TVM's runtime libraries loaded, in a process that may or may not have TVM itself."""
-    with _hidden("torch"):
-        import tvm_ffi
-    _library("libtvm_runtime.so")
-    _library("libtvm_runtime_extra.so")
-    tvm_ffi.register_global_func(HOST_CALL, lambda function, *values: function(*values), override=True)
-    tvm_ffi.register_global_func(FITS_MEMORY, _fits_memory, override=True)
-    tvm_ffi.register_global_func(SAME_COUNT, _same_count, override=True)
-    return tvm_ffi
+class Machine:
+    """A virtual machine with a program's regions as functions, and the functions of the host that its steps call."""
+
+    def __init__(self, virtual: Any, program: Program, weights: Any, functions: Sequence[HostFunction]) -> None:
+        self.virtual, self._weights = virtual, weights
+        named = {region.name: region for region in program.regions}
+        run = {name: self.function(region) for name, region in named.items()}
+        hosts = iter(functions)
+        self._hosts = ffi().convert(
+            [
+                _packed(step, control(step, named, run) if isinstance(step, ControlCall) else _on_arrays(next(hosts)))
+                for step in program.calls_out()
+            ]
+        )
+
+    def function(self, region: Region) -> RegionFunction:
+        """The region as a function of values and the numbers of its symbols."""
+        call = self.virtual[region.name]
+
+        def run(values: Sequence[Any], numbers: Sequence[int]) -> Sequence[Any]:
+            sizes = (ffi().Shape(numbers),) if region.symbols else ()
+            results: Sequence[Any] = call(*values, *sizes, self._weights, self._hosts)
+            return results
+
+        return run
 
 
-def _fits_memory(shape: Sequence[int]) -> None:
-    if any(size < 0 for size in shape) or math.prod(shape) >= _TOO_MANY:
-        raise ValueError(f"no array can have the shape {list(shape)}, which the model computed")
+def places(symbols: Sequence[str], specs: Sequence[TensorSpec]) -> list[tuple[int, int]]:
+    """For each symbol one array and axis whose size it is."""
+    found: dict[Dim, tuple[int, int]] = {}
+    for i, spec in enumerate(specs):
+        for axis, dim in enumerate(spec.dims):
+            found.setdefault(dim, (i, axis))
+    return [found[s] for s in symbols]
 
 
-def _same_count(old: int, new: int) -> None:
-    if old != new:
-        raise ValueError(f"an array of {old} elements cannot be reshaped to one of {new}")
+def _packed(step: HostCall | ControlCall, function: RegionFunction) -> Any:
+    """What the VM calls for a step: it takes the numbers of its symbols, then its inputs."""
+    defined = places(step.defined, [result.spec for result in step.outputs])
+
+    def call(numbers: Any, *values: Any) -> Any:
+        results = function(values, numbers)
+        return ffi().convert([*results, ffi().Shape([int(results[i].shape[axis]) for i, axis in defined])])
+
+    return ffi().convert(call)
 
 
-@functools.cache
-def _library(name: str) -> ctypes.CDLL:
-    specification = importlib.util.find_spec("tvm")
-    if specification is None or not specification.submodule_search_locations:
-        raise BuildError("TVM's runtime library was not found.", hint="Install the apache-tvm package.")
-    folder = Path(specification.submodule_search_locations[0], "lib")
-    return ctypes.CDLL(str((folder / name).resolve()), ctypes.RTLD_GLOBAL)
-
-
-@contextlib.contextmanager
-def _hidden(name: str) -> Iterator[None]:
-    """Make `import name` fail, unless the module is already there: tvm_ffi imports torch (180 MB) if it can."""
-    if name in sys.modules:
-        yield
-        return
-    sys.modules[name] = None  # type: ignore[assignment]  # the documented way to block an import
-    try:
-        yield
-    finally:
-        del sys.modules[name]
-
-
-def aligned_empty(shape: Sequence[int], dtype: np.dtype[Any]) -> Array:
-    """An uninitialised array whose first byte is at a multiple of `ALIGNMENT`."""
-    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    buffer = np.empty(size + ALIGNMENT, np.uint8)
-    start = -address(buffer) % ALIGNMENT
-    return buffer[start : start + size].view(dtype).reshape(shape)
-
-
-def address(array: Array) -> int:
-    return int(array.__array_interface__["data"][0])
-
-
-def aligned(array: Array) -> Array:
-    """`array` itself where kernels can use it in place, else an aligned copy."""
-    flags = array.flags
-    if flags.c_contiguous and flags.writeable and array.__array_interface__["data"][0] % ALIGNMENT == 0:
-        return array
-    copy = aligned_empty(array.shape, array.dtype)
-    copy[...] = array
-    return copy
-
-
-def to_tensor(array: Array) -> Any:
-    """The array as a TVM tensor over the same bytes, or over an aligned copy."""
-    if array.dtype.name == _BFLOAT16:  # of which numpy's DLPack knows nothing
-        return _viewed(to_tensor(array.view(np.uint16)), _BFLOAT16)
-    return ffi().from_dlpack(aligned(array) if array.size else _compact(array))
-
-
-def to_array(tensor: Any) -> Array:
-    """A numpy view of a TVM tensor, which it keeps alive."""
-    if str(tensor.dtype) == _BFLOAT16:
-        return np.from_dlpack(_viewed(tensor, "uint16")).view(numpy_dtype(_BFLOAT16))
-    return np.from_dlpack(tensor)
-
-
-def _viewed(tensor: Any, dtype: str) -> Any:
-    """The same bytes as elements of another dtype of the same width."""
-    return ffi().get_global_func("runtime.TVMTensorCreateView")(tensor, tensor.shape, ffi().dtype(dtype), 0)
-
-
-def _compact(array: Array) -> Array:
-    """An array without elements, with the strides that TVM calls compact, which numpy's are not."""
-    strides = [int(np.prod(array.shape[axis + 1 :])) * array.itemsize for axis in range(array.ndim)]
-    return np.lib.stride_tricks.as_strided(aligned_empty(array.shape, array.dtype), strides=strides)
+def _on_arrays(function: HostFunction) -> RegionFunction:
+    return lambda values, numbers: [to_value(a) for a in function([to_result(v) for v in values], numbers)]
 
 
 class Runner:
@@ -149,31 +100,32 @@ class Runner:
         self, program: Program, executable: Executable, weights: Mapping[str, Array], hosts: Sequence[HostFunction]
     ) -> None:
         library, self._pool = _load_library(executable.library)
+        self._program, self._host_functions = program, hosts
         self._module = _load(executable.bytecode, library)
-        self._entry = self._machine()[ENTRY]
-        self._weights = ffi().convert([to_tensor(weights[c.value]) for c in program.constants])
-        self._hosts = ffi().convert([_wrapped(function) for function in hosts])
+        self._weights = ffi().convert([to_value(weights[c.value]) for c in program.constants])
+        self._main = self._machine().function(program.main)
         self._borrowed = program.borrowed_outputs()
+        self._held_sizes = places(program.main.symbols, [port.spec for port in program.inputs])
         self._clear = ffi().get_global_func("vm.builtin.memory_manager.clear")
         self._sizes: set[tuple[tuple[int, ...], ...]] = set()
         self._lock = threading.Lock()
 
-    def _machine(self) -> Any:
-        machine = self._module["vm_load_executable"]()
-        machine["vm_initialization"](_CPU, _DEVICE_INDEX, _POOLED)
-        return machine
+    def _machine(self) -> Machine:
+        virtual = self._module["vm_load_executable"]()
+        virtual["vm_initialization"](_CPU, _DEVICE_INDEX, _POOLED)
+        return Machine(virtual, self._program, self._weights, self._host_functions)
 
     def __call__(self, arrays: Sequence[Array], threads: int) -> list[Array]:
         """Run on arrays that fit the program's inputs. Raises InputError where sizes do not fit each other."""
         with self._lock:
             self._forget_old_sizes(tuple(a.shape for a in arrays))
-        return self._run(self._entry, arrays, threads)
+        return self._run(self._main, arrays, threads)
 
     def profile(self, arrays: Sequence[Array], threads: int, watch: Callable[..., int]) -> None:
         """Run once in a second VM that calls `watch(function, name, before, result, *arguments)` around every call."""
         machine = self._machine()
-        machine["set_instrument"](ffi().convert(watch))
-        self._run(machine[ENTRY], arrays, threads)
+        machine.virtual["set_instrument"](ffi().convert(watch))
+        self._run(machine.function(self._program.main), arrays, threads)
 
     def call(self, name: str, arguments: Sequence[Array | int], threads: int) -> None:
         """Call one kernel of the library on arrays, which it may write, and numbers."""
@@ -183,15 +135,16 @@ class Runner:
             self._pool.use(threads)
             function(*values)
 
-    def _run(self, entry: Callable[..., Any], arrays: Sequence[Array], threads: int) -> list[Array]:
-        tensors = [to_tensor(a) for a in arrays]
+    def _run(self, main: RegionFunction, arrays: Sequence[Array], threads: int) -> list[Array]:
+        values = [to_value(a) for a in arrays]
+        numbers = [arrays[i].shape[axis] for i, axis in self._held_sizes]
         with self._lock:
             self._pool.use(threads)
             try:
-                results = entry(*tensors, self._weights, self._hosts)
+                results = main(values, numbers)
             except (ValueError, TypeError, RuntimeError, AssertionError, IndexError) as error:
                 raise InputError(f"The model could not run on these inputs: {error}.") from error
-        return [to_array(t).copy() if b else to_array(t) for t, b in zip(results, self._borrowed, strict=True)]
+        return [to_result(v).copy() if b else to_result(v) for v, b in zip(results, self._borrowed, strict=True)]
 
     def _forget_old_sizes(self, sizes: tuple[tuple[int, ...], ...]) -> None:
         """TVM's allocator keeps a free buffer of every size it has ever seen: let go when there were many."""
@@ -221,13 +174,3 @@ def _load_library(library: bytes) -> tuple[Any, Pool]:
         raise BuildError(f"The kernels could not be loaded from {path}: {error}.", hint=hint) from error
     finally:
         Path(path).unlink()
-
-
-def _wrapped(function: HostFunction) -> Any:
-    """A host function as a packed function over tensors, followed by sizes."""
-
-    def call(*values: Any) -> Any:
-        arguments = (v if isinstance(v, int) else to_array(v) for v in values)
-        return ffi().convert([to_tensor(array) for array in function(*arguments)])
-
-    return ffi().convert(call)

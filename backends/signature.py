@@ -10,10 +10,10 @@ import numpy as np
 
 from tilewright.backends.expectations import Expectations
 from tilewright.backends.program import Port, Program
-from tilewright.backends.runtime import Array
 from tilewright.backends.sizes import Dim, evaluate, symbols
+from tilewright.backends.values import Array
 from tilewright.ir.errors import InputError
-from tilewright.ir.types import numpy_dtype
+from tilewright.ir.types import boxed, numpy_dtype
 
 _REMEMBERED = 256
 
@@ -76,6 +76,8 @@ class Signature:
 
     def _array(self, index: int, value: Any) -> Array:
         dtype = self._dtypes[index]
+        if self.infos[index].dtype == "object":
+            return boxed(value)
         if not isinstance(value, np.ndarray | np.generic):
             return np.asarray(value, dtype)
         if value.dtype != dtype:

@@ -22,10 +22,12 @@ from tilewright.backends.program import (
     HOST_CALL,
     SAME_COUNT,
     Bind,
+    ControlCall,
     HostCall,
     KernelCall,
     Port,
     Program,
+    Region,
     Result,
     Step,
     TensorSpec,
@@ -33,7 +35,9 @@ from tilewright.backends.program import (
 )
 from tilewright.backends.sizes import Dim, parse_dim, symbols
 from tilewright.backends.target import KNOWN_FEATURES, Target
+from tilewright.ir.dims import is_computed
 from tilewright.ir.errors import BuildError
+from tilewright.ir.types import HELD
 
 # Without RewriteDataflowReshape, which insists on SBlock kernels; calls are already in destination-passing form.
 _PIPELINE = (
@@ -144,7 +148,7 @@ def compile_program(program: Program, target: Target) -> tuple[bytes, bytes]:
 
 
 class _ProgramBuilder:
-    """Writes a program as one Relax function `main(*inputs, weights, hosts)`.
+    """Writes each region of a program as a Relax function `name(*inputs, [symbols], weights, hosts)`.
 
     Weights and host functions come as two opaque arrays, so that the VM does not check each of them in each call.
     """
@@ -152,29 +156,45 @@ class _ProgramBuilder:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.block = relax.BlockBuilder()
+
+    def build(self) -> Any:
+        for region in (self.program.main, *self.program.regions):
+            _RegionBuilder(self.block, self.program, region).build()
+        return self.block.get()
+
+
+class _RegionBuilder:
+    """Writes one region."""
+
+    def __init__(self, block: Any, program: Program, region: Region) -> None:
+        self.program, self.region, self.block = program, region, block
         self.symbols: dict[str, Any] = {}
         self.scalars: dict[str, Any] = {}
         self.values: dict[str, Any] = {}
         self.weights = relax.Var("weights", relax.ObjectType())
         self.hosts = relax.Var("hosts", relax.ObjectType())
         self.weight_index = {c.value: i for i, c in enumerate(program.constants)}
-        self.host_index = {id(step): i for i, step in enumerate(program.host_calls())}
-        self.dims = {result.value: result.spec.dims for result in _defined(program)}
-        self.shown = symbols(d for port in program.inputs for d in port.spec.dims)
-        self.typed = {step.source for step in program.steps if isinstance(step, View)}
-        self.typed |= {port.value for port in program.outputs}
+        self.host_index = {id(step): i for i, step in enumerate(program.calls_out())}
+        self.dims = {result.value: result.spec.dims for result in _defined(program, region)}
+        shown = symbols(d for port in program.inputs for d in port.spec.dims)
+        self.checked = shown if region is program.main else set()  # before the run
+        self.typed = {step.source for step in region.steps if isinstance(step, View)}
+        self.typed |= {port.value for port in region.outputs}
 
-    def build(self) -> Any:
-        for port in self.program.inputs:
+    def build(self) -> None:
+        native = [port for port in self.region.inputs if port.spec.dtype not in HELD]
+        for port in native:
             self._declare(port.spec.dims)
-        for port in self.program.inputs:
+        self._declare(self.region.symbols)
+        for port in self.region.inputs:
             self.values[port.value] = relax.Var(port.value, self._type(port.spec))
-        inputs = [self.values[port.value] for port in self.program.inputs]
-        with self.block.function("main", [*inputs, self.weights, self.hosts]):
-            for step in self.program.steps:
+        inputs = [self.values[port.value] for port in self.region.inputs]
+        if self.region.symbols:
+            inputs.append(relax.Var("sizes", relax.ShapeType([self.symbols[s] for s in self.region.symbols])))
+        with self.block.function(self.region.name, [*inputs, self.weights, self.hosts]):
+            for step in self.region.steps:
                 self._step(step)
-            self.block.emit_func_output(relax.Tuple([self._value(port.value) for port in self.program.outputs]))
-        return self.block.get()
+            self.block.emit_func_output(relax.Tuple([self._value(port.value) for port in self.region.outputs]))
 
     def _declare(self, dims: Iterable[Dim]) -> None:
         for dim in dims:
@@ -207,7 +227,7 @@ class _ProgramBuilder:
 
     def _require_same_count(self, old: Sequence[Dim], new: Sequence[Dim]) -> None:
         """Sizes that inputs show are checked before the run (`expectations`), those that steps define here."""
-        if symbols([*old, *new]) - self.shown:
+        if symbols([*old, *new]) - self.checked:
             counts = [math.prod(self._dims(dims), start=tirx.IntImm("int64", 1)) for dims in (old, new)]
             numbers = [self.block.emit(relax.prim_value(count)) for count in counts]
             self._packed(SAME_COUNT, numbers, relax.TupleType([]))
@@ -219,20 +239,25 @@ class _ProgramBuilder:
 
     def _allocate(self, result: Result) -> Any:
         shape = relax.ShapeExpr(self._dims(result.spec.dims))
-        if symbols(result.spec.dims) - self.shown:
+        if any(map(is_computed, symbols(result.spec.dims))):
             self._packed(FITS_MEMORY, [shape], relax.TupleType([]))
         tensor = self.block.emit(relax.op.builtin.alloc_tensor(shape, result.spec.dtype, 0))
         self.values[result.value] = tensor
         return tensor
 
-    def _host(self, step: HostCall) -> None:
+    def _host(self, step: HostCall | ControlCall) -> None:
         function = self._item(self.hosts, self.host_index[id(step)])
-        arguments = [*(self._value(name) for name in step.inputs), *(self._scalar(name) for name in step.symbols)]
-        returned = self._packed(HOST_CALL, [function, *arguments])
+        arguments = [self._value(name) for name in step.inputs]
+        sizes = relax.ShapeExpr([self.symbols[name] for name in step.symbols])
+        returned = self._packed(HOST_CALL, [function, sizes, *arguments])
+        if step.defined:
+            self._declare(step.defined)
+            numbers = self._item(returned, len(step.outputs))
+            self.block.match_cast(numbers, relax.ShapeType([self.symbols[s] for s in step.defined]))
         for i, result in enumerate(step.outputs):
-            self._declare(result.spec.dims)
             item = self._item(returned, i)
-            self.values[result.value] = self.block.match_cast(item, self._type(result.spec))
+            native = result.spec.dtype not in HELD
+            self.values[result.value] = self.block.match_cast(item, self._type(result.spec)) if native else item
 
     def _value(self, name: str) -> Any:
         if name not in self.values:
@@ -243,7 +268,8 @@ class _ProgramBuilder:
         """A constant as the VM sees it: opaque for kernels, typed where a step needs to know its sizes."""
         constant = self.program.constants[self.weight_index[name]]
         item = self._item(self.weights, self.weight_index[name])
-        return self.block.match_cast(item, self._type(constant.spec)) if name in self.typed else item
+        typed = name in self.typed and constant.spec.dtype not in HELD
+        return self.block.match_cast(item, self._type(constant.spec)) if typed else item
 
     def _item(self, array: Any, index: int) -> Any:
         return self._packed("vm.builtin.tuple_getitem", [array, relax.prim_value(index)])
@@ -260,6 +286,8 @@ class _ProgramBuilder:
         return self.scalars[dim]
 
     def _type(self, spec: TensorSpec) -> Any:
+        if spec.dtype in HELD:
+            return relax.ObjectType()
         return relax.TensorType(self._dims(spec.dims), spec.dtype)
 
     def _dims(self, dims: Iterable[Dim]) -> list[Any]:
@@ -274,10 +302,10 @@ class _ProgramBuilder:
         return int64_expression(parse_dim(dim), self.symbols)
 
 
-def _defined(program: Program) -> Iterator[Port | Result]:
-    yield from program.inputs
+def _defined(program: Program, region: Region) -> Iterator[Port | Result]:
+    yield from region.inputs
     yield from program.constants
-    for step in program.steps:
+    for step in region.steps:
         if isinstance(step, View):
             yield step.result
         elif not isinstance(step, Bind):

@@ -7,7 +7,7 @@ and sees to it that whatever uses a symbol comes after the node that gives it it
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from tilewright.frontend.contents import Contents, UndecidedError, as_declared, evaluate, is_small
 from tilewright.ir import dims
 from tilewright.ir.dims import Dim
-from tilewright.ir.graph import Value, apply
+from tilewright.ir.graph import Graph, Value, apply
 from tilewright.ir.op import Array
 from tilewright.ir.types import INTEGERS
 
@@ -27,11 +27,21 @@ _EXACT_CAST = "cast"
 class DataSizes:
     """The symbols of one model, and the values that they stand for."""
 
-    def __init__(self, contents: Contents) -> None:
+    def __init__(self, contents: Contents, outer: DataSizes | None = None) -> None:
+        """`outer` are those around a region, whose symbols are known before it runs."""
         self._contents = contents
         self._named: dict[Value, Array | None] = {}
         self._numbers: dict[str, tuple[Value, tuple[Dim, ...]]] = {}  # by symbol: a vector, and symbols of its elements
-        self._count = itertools.count()
+        self._outer = outer
+        self._count: Iterator[int] = itertools.count() if outer is None else outer._count
+
+    @property
+    def own(self) -> frozenset[str]:
+        """The symbols that get their numbers here, not around."""
+        return frozenset(self._numbers)
+
+    def _is_outer(self, name: str) -> bool:
+        return self._outer is not None and (name in self._outer._numbers or self._outer._is_outer(name))
 
     def fresh(self) -> Dim:
         """A symbol of its own, for a size that a new node will define by its result."""
@@ -85,7 +95,8 @@ class DataSizes:
         """Remember the symbols that new nodes define by the sizes of their results."""
         for value in results:
             for dim in value.shape:
-                if not isinstance(dim, int) and dim.is_Symbol and dims.is_computed(dim.name):
+                plain = not isinstance(dim, int) and dim.is_Symbol and dims.is_computed(dim.name)
+                if plain and not self._is_outer(dim.name):
                     self._numbers.setdefault(dim.name, (value, ()))
 
     def ordered(self, operands: Sequence[Value], attrs: Mapping[str, Any], source: str) -> tuple[Value, ...]:
@@ -123,5 +134,9 @@ def _sizes(attributes: Iterable[Any]) -> Iterable[Dim]:
     for value in attributes:
         if isinstance(value, tuple):
             yield from _sizes(value)
+        elif isinstance(value, Graph):
+            for node in value.nodes:
+                yield from (d for result in node.results for d in result.shape)
+                yield from _sizes(node.attrs.values())
         elif hasattr(value, "free_symbols"):
             yield value

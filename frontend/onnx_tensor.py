@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
 from tilewright.ir.errors import ImportModelError, UnsupportedError
 from tilewright.ir.op import Array
@@ -29,10 +29,28 @@ DTYPES: Mapping[int, str] = {
     TensorProto.UINT64: "uint64",
     TensorProto.BOOL: "bool",
     TensorProto.STRING: "string",
+    TensorProto.FLOAT8E4M3FN: "float8_e4m3fn",
+    TensorProto.FLOAT8E4M3FNUZ: "float8_e4m3fnuz",
+    TensorProto.FLOAT8E5M2: "float8_e5m2",
+    TensorProto.FLOAT8E5M2FNUZ: "float8_e5m2fnuz",
+    TensorProto.FLOAT8E8M0: "float8_e8m0fnu",
+    TensorProto.FLOAT4E2M1: "float4_e2m1fn",
+    TensorProto.INT4: "int4",
+    TensorProto.UINT4: "uint4",
+    TensorProto.INT2: "int2",
+    TensorProto.UINT2: "uint2",
+    TensorProto.COMPLEX64: "complex64",
+    TensorProto.COMPLEX128: "complex128",
 }
 """Element types of the format that the IR has."""
+CODES: Mapping[str, int] = {name: code for code, name in DTYPES.items()}
 
-_NIBBLES: Mapping[int, str] = {TensorProto.INT4: "int8", TensorProto.UINT4: "uint8"}
+_NIBBLES = (TensorProto.INT4, TensorProto.UINT4)
+_BY_ONNX = (
+    *(TensorProto.FLOAT8E4M3FN, TensorProto.FLOAT8E4M3FNUZ, TensorProto.FLOAT8E5M2, TensorProto.FLOAT8E5M2FNUZ),
+    *(TensorProto.FLOAT8E8M0, TensorProto.FLOAT4E2M1, TensorProto.INT2, TensorProto.UINT2),
+    *(TensorProto.COMPLEX64, TensorProto.COMPLEX128),
+)  # rare: onnx reads them
 _TYPED_FIELDS: Mapping[int, str] = {
     TensorProto.FLOAT: "float_data",
     TensorProto.DOUBLE: "double_data",
@@ -53,7 +71,7 @@ def dtype_of(code: int, what: str) -> str:
 
 
 def read_tensor(tensor: TensorProto, folder: Path | None) -> Array:
-    """The array of `tensor`; 4-bit integers come as 8-bit ones.
+    """The array of `tensor`.
 
     External data is mapped from files inside `folder` (None: there are none). Raises ImportModelError where the data
     does not fit the shape, or leaves the folder.
@@ -64,14 +82,26 @@ def read_tensor(tensor: TensorProto, folder: Path | None) -> Array:
         raise ImportModelError(f"{what} has a negative size in its shape {list(shape)}")
     if tensor.HasField("segment"):
         raise UnsupportedError(f"{what} is stored in segments, which is not supported")
+    dtype = numpy_dtype(dtype_of(tensor.data_type, what))
+    if tensor.data_type in _BY_ONNX:
+        return _read_by_onnx(tensor, folder, what)
     packed = tensor.data_type in _NIBBLES
-    dtype = numpy_dtype(_NIBBLES[tensor.data_type] if packed else dtype_of(tensor.data_type, what))
     count = math.prod(shape)
     stored = (count + 1) // 2 if packed else count
     flat = _elements(tensor, np.dtype(np.uint8) if packed else dtype, stored, folder, what)
     if packed:
-        flat = _unpack(flat, count, signed=tensor.data_type == TensorProto.INT4)
+        flat = _unpack(flat, count, signed=tensor.data_type == TensorProto.INT4).astype(dtype)
     return flat.reshape(shape)
+
+
+def _read_by_onnx(tensor: TensorProto, folder: Path | None, what: str) -> Array:
+    if tensor.data_location == TensorProto.EXTERNAL:
+        raise UnsupportedError(f"{what} has elements of a rare type in an external file, which is not supported")
+    try:
+        return np.asarray(numpy_helper.to_array(tensor))
+    except (ValueError, TypeError) as error:
+        hint = "The file is damaged; export it again"
+        raise ImportModelError(f"{what} cannot be read: {error}", hint=hint) from error
 
 
 def _elements(tensor: TensorProto, dtype: np.dtype[Any], count: int, folder: Path | None, what: str) -> Array:

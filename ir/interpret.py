@@ -16,6 +16,7 @@ from tilewright.ir.op import Array
 from tilewright.ir.types import TensorType, type_of
 
 Sizes = Mapping[str, int]
+DECLARED = "results"  # an attribute with types, whose sizes may be known only when the node has run
 
 
 def run(graph: Graph, inputs: Mapping[str, Any] | Sequence[Any], sizes: Sizes | None = None) -> tuple[Array, ...]:
@@ -93,7 +94,7 @@ def _evaluate(graph: Graph, arrays: Sequence[Array], known: dict[str, int]) -> t
 def _run_node(node: Node, arrays: Sequence[Array], known: dict[str, int]) -> tuple[Array, ...]:
     if node.op.name == "with_sizes":
         known.update(zip((s.name for s in node.attrs["symbols"]), arrays[1].tolist(), strict=True))
-    attrs = {name: _concrete(value, known, node) for name, value in node.attrs.items()}
+    attrs = {n: v if n == DECLARED else _concrete(v, known, node) for n, v in node.attrs.items()}
     results = node.op.run(attrs, arrays)
     if len(results) != len(node.results):
         raise _disagreement(node, f"gives {len(results)} results, not {len(node.results)}")

@@ -27,12 +27,13 @@ from tilewright.ir.types import FLOATS, TensorType
 INLINE = 16  # constants of at most so many elements are written out
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 _RESERVED = ("graph", "return")
+_UNWRITTEN = ("complex64", "complex128", "object")
 
 
 def show(graph: Graph, *, types: bool = False) -> str:
     """The text of `graph`; with `types`, the type of each result is written behind it.
 
-    Constants of more than 16 elements appear as a number: `tabulate` gives their data too.
+    Constants of more than 16 elements, complex numbers and objects appear as a number: `tabulate` gives their data too.
     """
     return tabulate(graph, types=types)[0]
 
@@ -78,7 +79,7 @@ class _Printer:
 
     def constant(self, value: Value) -> str:
         data = np.asarray(value.data)
-        if data.size > INLINE:
+        if data.size > INLINE or value.dtype in _UNWRITTEN:
             number = len(self.data)
             self.data[number] = data
             return f"#{number}"
@@ -113,7 +114,7 @@ def _scalar(item: Any, dtype: str) -> str:
     if dtype == "string":
         return json.dumps(str(item))
     text = str(item)
-    whole = dtype in FLOATS and text.removeprefix("-").isdecimal()  # bfloat16 writes -0
+    whole = (dtype in FLOATS or dtype.startswith("float")) and text.removeprefix("-").isdecimal()  # bfloat16 writes -0
     return f"{text}.0" if whole else text
 
 

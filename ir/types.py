@@ -16,7 +16,13 @@ SIGNED = ("int8", "int16", "int32", "int64")
 UNSIGNED = ("uint8", "uint16", "uint32", "uint64")
 INTEGERS = SIGNED + UNSIGNED
 NUMERIC = FLOATS + INTEGERS
-DTYPES = (*NUMERIC, "bool", "string")
+NARROW = (
+    "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu", "float4_e2m1fn",
+    "int4", "uint4", "int2", "uint2",
+)  # fmt: skip
+HELD = (*NARROW, "complex64", "complex128", "string", "object")
+"""Element types that no kernel knows: their arrays stay on the host. An "object" is a scalar that holds anything."""
+DTYPES = (*NUMERIC, "bool", *HELD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +72,13 @@ def tensor(dtype: str, *shape: Any) -> TensorType:
 
 
 def numpy_dtype(dtype: str) -> np.dtype[Any]:
-    """The numpy dtype that holds `dtype`; bfloat16 comes from ml_dtypes, strings are objects."""
-    if dtype == "bfloat16":
+    """The numpy dtype that holds `dtype`; bfloat16 and narrower types come from ml_dtypes, strings are objects."""
+    if dtype == "bfloat16" or dtype in NARROW:
         import ml_dtypes
 
-        bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
-        return bfloat16
-    return np.dtype[Any](object if dtype == "string" else dtype)
+        found: np.dtype[Any] = np.dtype(getattr(ml_dtypes, dtype))
+        return found
+    return np.dtype[Any](object if dtype in ("string", "object") else dtype)
 
 
 def dtype_name(dtype: np.dtype[Any]) -> str:
@@ -83,5 +89,14 @@ def dtype_name(dtype: np.dtype[Any]) -> str:
     return name
 
 
+def boxed(item: object) -> np.ndarray[Any, Any]:
+    """A scalar of dtype "object" that holds `item`, whatever it is."""
+    array = np.empty((), dtype=object)
+    array[()] = item
+    return array
+
+
 def type_of(array: np.ndarray[Any, Any]) -> TensorType:
+    if array.dtype.kind == "O" and array.ndim == 0 and not isinstance(array.item(), str | bytes):
+        return TensorType("object", ())
     return TensorType(dtype_name(array.dtype), tuple(int(d) for d in array.shape))

@@ -16,6 +16,7 @@ from tilewright.ir import dims
 from tilewright.ir.graph import Graph, Node, Value, input_value, make_node
 from tilewright.ir.op import Kind
 from tilewright.ir.ops import lookup
+from tilewright.ir.types import HELD
 
 ANCHORS = (Kind.CONTRACTION, Kind.REDUCTION, Kind.SERIAL)
 TRIGONOMETRIC = {"sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "tanh"}
@@ -39,10 +40,10 @@ def fuse(graph: Graph) -> Graph:
 
 
 def compilable(node: Node) -> bool:
-    """Has a tensor expression, or a schedule rule of its own, and no strings: it may become part of a kernel."""
+    """May become part of a kernel: has a tensor expression or a schedule rule, on arrays that kernels know."""
     values = (*node.inputs, *node.results)
     known = node.op.kind is Kind.SERIAL or (node.op.compute is not None and node.op.kind is not Kind.OPAQUE)
-    return known and all(v.dtype != "string" for v in values)
+    return known and all(v.dtype not in HELD for v in values)
 
 
 def _is_view(node: Node) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from tilewright.ir.errors import CompilerError, PassError
-from tilewright.ir.graph import Graph
+from tilewright.ir.graph import Graph, Node, Value, make_node
 from tilewright.ir.verify import verify
 from tilewright.passes.attention import attention
 from tilewright.passes.fold_constants import fold_constants
@@ -21,6 +21,8 @@ from tilewright.passes.softmax import softmax
 
 Pass: TypeAlias = Callable[[Graph], Graph]
 Watch: TypeAlias = Callable[[str, Graph, Graph], None]
+
+CONTROL = ("if", "loop")  # operators with graphs that run as they are; the body of a fused node is one kernel
 
 PIPELINE: tuple[Pass, ...] = (
     fold_constants,
@@ -52,6 +54,20 @@ def run(graph: Graph, pipeline: Sequence[Pass] = PIPELINE, watch: Watch | None =
     return graph
 
 
+def _with_regions(each: Pass, graph: Graph) -> Graph:
+    """The graph with the pass applied to the graphs that its control flow runs."""
+    if not any(node.op.name in CONTROL for node in graph.nodes):
+        return graph
+
+    def visit(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        if node.op.name not in CONTROL:
+            return None
+        attrs = {name: _step(each, a) if isinstance(a, Graph) else a for name, a in node.attrs.items()}
+        return make_node(node.op, inputs, attrs, source=node.source, names=[r.name for r in node.results]).results
+
+    return graph.map_nodes(visit)
+
+
 def pass_name(each: Pass) -> str:
     """The name of a pass: of its function, or of its class where it has options."""
     return getattr(each, "__name__", type(each).__name__)
@@ -59,7 +75,7 @@ def pass_name(each: Pass) -> str:
 
 def _step(each: Pass, graph: Graph) -> Graph:
     try:
-        result = each(graph)
+        result = each(_with_regions(each, graph))
         if (result.inputs, result.outputs) != (graph.inputs, graph.outputs):  # values are equal only to themselves
             verify(result)
     except CompilerError as error:

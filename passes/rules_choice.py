@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tilewright.ir.graph import Value
-from tilewright.ir.types import FLOATS, numpy_dtype
+from tilewright.ir.types import FLOATS, HELD, numpy_dtype
 from tilewright.passes.patterns import Match
 from tilewright.passes.rewrite import Decline, Replacement, rule
 
@@ -13,7 +13,7 @@ EXPONENT_BITS = {"bfloat16": 8, "float16": 5, "float32": 8, "float64": 11}
 
 def keeps_values(narrow: str, wide: str) -> bool:
     """Whether every value of one element type is a value of the other, too."""
-    if "string" in (narrow, wide) or (wide == "bool" and narrow != "bool"):
+    if narrow in HELD or wide in HELD or (wide == "bool" and narrow != "bool"):
         return False
     if narrow == "bool" or narrow == wide:
         return True

@@ -46,8 +46,10 @@ def arrays_for(draw: Draw, types: Sequence[TensorType]) -> tuple[Array, ...]:
 
 
 def random_array(generator: np.random.Generator, type: TensorType, sizes: dict[str, int]) -> Array:
-    """Normal floats; integers from 0 to 9; fair bools."""
+    """Normal floats; integers from 0 to 9, also as texts; fair bools."""
     shape = tuple(dims.evaluate(d, sizes) for d in type.shape)
+    if type.dtype == "string":
+        return np.asarray(generator.integers(0, 10, shape)).astype(str).astype(object)
     if type.dtype in FLOATS:
         return np.asarray(generator.standard_normal(shape)).astype(numpy_dtype(type.dtype))
     return np.asarray(generator.integers(0, 2 if type.dtype == "bool" else 10, shape)).astype(numpy_dtype(type.dtype))

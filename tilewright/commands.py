@@ -15,7 +15,7 @@ import numpy as np
 import tilewright as tw
 from tilewright import timing
 from tilewright.backends.compiled import CompiledModel
-from tilewright.backends.program import HostCall, KernelCall
+from tilewright.backends.program import ControlCall, HostCall, KernelCall
 from tilewright.backends.signature import TensorInfo
 from tilewright.backends.sizes import symbols
 from tilewright.draw import index_limits, random_inputs, size_choices
@@ -136,7 +136,7 @@ def _graph_ports(graph: Graph) -> dict[str, dict[str, str]]:
 def _inspect_saved(args: Args) -> None:
     compiled = tw.load(args.model)
     ports = {"inputs": _port_types(compiled.inputs), "outputs": _port_types(compiled.outputs)}
-    steps = [step for step in compiled.program.steps if isinstance(step, (KernelCall, HostCall))]
+    steps = [step for step in compiled.program.steps if isinstance(step, KernelCall | HostCall | ControlCall)]
     kernels = [
         {"kernel": s.kernel if isinstance(s, KernelCall) else "", "by": s.note.rule, "from": list(s.note.sources)}
         for s in steps

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from tilewright.frontend.onnx_ops import (
     activation,
+    control,
     elementwise,
     indexing,
     normalization,
@@ -29,6 +30,7 @@ Converter: TypeAlias = Callable[[Call], Value | Sequence[Value]]
 
 FAMILIES = (
     activation,
+    control,
     elementwise,
     indexing,
     normalization,

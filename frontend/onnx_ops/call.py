@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from onnx import AttributeProto, NodeProto, TensorProto
+from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
 
-from tilewright.frontend.contents import Contents
-from tilewright.frontend.data_sizes import DataSizes
 from tilewright.frontend.onnx_tensor import dtype_of
+from tilewright.frontend.problems import UnfinishedError
 from tilewright.ir import dims
 from tilewright.ir.dims import Dim
 from tilewright.ir.errors import ImportModelError, UnsupportedError
 from tilewright.ir.graph import Value, apply_op, constant
 from tilewright.ir.op import Array
 from tilewright.ir.types import numpy_dtype
+
+if TYPE_CHECKING:
+    from tilewright.frontend.onnx_graph import Scope
 
 Operand: TypeAlias = "Value | float | int | bool"
 _FIELDS = {
@@ -27,6 +29,7 @@ _FIELDS = {
     AttributeProto.FLOATS: "floats",
     AttributeProto.STRINGS: "strings",
     AttributeProto.TENSOR: "t",
+    AttributeProto.GRAPH: "g",
 }
 
 
@@ -52,19 +55,42 @@ class Call:
         version: int,
         inputs: Sequence[Value | None],
         wanted: Sequence[bool],
-        contents: Contents,
-        data_sizes: DataSizes,
+        scope: Scope,
     ) -> None:
         self.op_type = proto.op_type
         self.version = version
         self.source = describe(proto)
         self.inputs = tuple(inputs)
         self.wanted = tuple(wanted)
-        self._contents = contents
-        self._data_sizes = data_sizes
+        self.scope = scope
+        self._proto = proto
+        self._contents = scope.model.contents
+        self._data_sizes = scope.data_sizes
         self._attributes: Mapping[str, AttributeProto] = {a.name: a for a in proto.attribute}
         if len(self._attributes) != len(proto.attribute):
             raise self.malformed("gives an attribute twice")
+
+    # Graphs in attributes
+
+    def graph(self, name: str) -> GraphProto:
+        """The graph of the attribute `name`, which has to be there."""
+        value: GraphProto = self.required(self._attribute(name, AttributeProto.GRAPH), name)
+        return value
+
+    def inline(self, graph: GraphProto, values: Sequence[Value]) -> tuple[Value, ...]:
+        """The outputs of a subgraph for these inputs, its nodes becoming part of the graph around it."""
+        if len(graph.input) != len(values):
+            raise self.malformed(f"has a graph with {len(graph.input)} inputs, where {len(values)} are given")
+        scope = self.scope.inside(self, None, self._data_sizes)
+        scope.values.update((info.name, value) for info, value in zip(graph.input, values, strict=True))
+        outputs = scope.read_graph(graph)
+        if any(value is None for value in outputs):
+            raise UnfinishedError
+        return tuple(value for value in outputs if value is not None)
+
+    def within(self, scope: Scope) -> Call:
+        """The same call, to build nodes of a region inside it."""
+        return Call(self._proto, self.version, self.inputs, self.wanted, scope)
 
     # Errors
 
@@ -137,8 +163,6 @@ class Call:
         found = self._attributes.get(name)
         if found is None:
             return None
-        if found.ref_attr_name:
-            raise self.unsupported(f"takes its attribute {name} from a function, which is not supported yet")
         if found.type != kind:
             raise self.malformed(f"has the attribute {name} of a wrong type")
         return getattr(found, _FIELDS[kind])  # type: ignore[index]

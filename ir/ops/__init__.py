@@ -12,9 +12,11 @@ from tilewright.ir.ops import (
     attention,
     binary,
     contraction,
+    control,
     gather,
     movement,
     normalization,
+    onnx_node,
     pooling,
     quantization,
     reduction,
@@ -40,6 +42,8 @@ FAMILIES = (
     quantization,
     source,
     region,
+    control,
+    onnx_node,
 )
 
 TABLE: Mapping[str, Op] = MappingProxyType(table(*(row for family in FAMILIES for row in family.ROWS)))

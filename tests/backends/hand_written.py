@@ -10,15 +10,27 @@ from typing import Any
 
 import numpy as np
 
-from tilewright.backends.program import HostCall, KernelCall, Note, Port, Program, Result, TensorSpec, View
-from tilewright.backends.runtime import Array
+from tilewright.backends.program import (
+    ENTRY,
+    HostCall,
+    KernelCall,
+    Note,
+    Port,
+    Program,
+    Region,
+    Result,
+    TensorSpec,
+    View,
+)
 from tilewright.backends.target import Target
+from tilewright.backends.values import Array
 
 EMITTER = "tests.backends.hand_written:emit"
 ROWS = TensorSpec("float32", ("n", 32))
 HOST_TEXT = "graph(i0: float32[n, 32]) {\n  %0 = abs(i0)\n  return o0=%0\n}\n"
 
-PROGRAM = Program(
+MAIN = Region(
+    ENTRY,
     inputs=(Port("x", "x", ROWS),),
     outputs=(
         Port("result", "d", ROWS),
@@ -26,15 +38,15 @@ PROGRAM = Program(
         Port("same", "x", ROWS),
         Port("weight", "w", TensorSpec("float32", (32,))),
     ),
-    constants=(Result("w", TensorSpec("float32", (32,))),),
     steps=(
         KernelCall("plus_one", ("x",), (Result("a", ROWS),), (), Note(("/add",), "elementwise", "float32", "32*n")),
         KernelCall("scale", ("a", "w"), (Result("b", ROWS),), ("n // 2 + 1",), Note(("/scale",), "elementwise")),
         View("b", Result("v", TensorSpec("float32", ("2*n", 16)))),
-        HostCall(HOST_TEXT, ("b",), (Result("c", ROWS),), (), Note(("/abs",), "host")),
+        HostCall(HOST_TEXT, ("b",), (Result("c", ROWS),), (), (), Note(("/abs",), "host")),
         KernelCall("plus_one", ("c",), (Result("d", ROWS),)),
     ),
 )
+PROGRAM = Program(MAIN, constants=(Result("w", TensorSpec("float32", (32,))),))
 WEIGHTS = {"w": np.linspace(-1, 1, 32, dtype=np.float32)}
 
 

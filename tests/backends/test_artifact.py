@@ -78,7 +78,7 @@ def test_a_newer_format(saved: Path) -> None:
     data[8] = artifact.FORMAT + 1
     data[36:40] = zlib.crc32(data[:36]).to_bytes(4, "little")
     saved.write_bytes(data)
-    with pytest.raises(ArtifactError, match=r"has format 2; .* reads format 1"):
+    with pytest.raises(ArtifactError, match=rf"has format {artifact.FORMAT + 1}; .* reads format {artifact.FORMAT}"):
         artifact.load(saved)
 
 

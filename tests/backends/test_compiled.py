@@ -8,7 +8,7 @@ import pytest
 
 from tests.backends.hand_written import expected
 from tilewright.backends.compiled import CompiledModel
-from tilewright.backends.runtime import ALIGNMENT, address, aligned_empty
+from tilewright.backends.values import ALIGNMENT, address, aligned_empty
 from tilewright.ir.errors import CompilerError, InputError
 
 

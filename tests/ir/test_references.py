@@ -157,7 +157,7 @@ REFUSED: list[tuple[str, list[Array], dict[str, Any], str]] = [
     ("reduce_sum", [_f32([1])], {"axes": (0, 0)}, "names an axis twice"),
     ("where", [_f32([1]), _f32([1]), _f32([1])], {}, "the condition must be .*bool, not float32"),
     ("gelu", [_f32([1])], {"approximate": "erf"}, 'approximate is "erf"'),
-    ("cast", [_f32([1])], {"to": "int4"}, "to is 'int4', which is not one of"),
+    ("cast", [_f32([1])], {"to": "int3"}, "to is 'int3', which is not one of"),
     ("layer_norm", [_f32([[1]]), _f32([1, 2])], {"axis": 1, "epsilon": 0.0}, "must be equal, but they are 1 and 2"),
     ("top_k", [_f32([1])], {"k": 2, "axis": 0}, "k is 2, but axis 0 has 1 elements"),
     ("quantize", [_f32([1]), _f32(1), np.array(0)], {}, "the zero point must be .*not int64"),

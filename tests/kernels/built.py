@@ -12,9 +12,9 @@ import tvm
 from tilewright.backends.kernels.loops import Loops
 from tilewright.backends.kernels.tile import Vectors
 from tilewright.backends.link import link
-from tilewright.backends.runtime import aligned
 from tilewright.backends.target import parse_target
 from tilewright.backends.tvm_adapter import compile_function
+from tilewright.backends.values import aligned
 
 Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
 

@@ -1,0 +1,149 @@
+"""Arrays as TVM's virtual machine takes them, and its small runtime library: no compiler, no torch is imported here."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import importlib.util
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tilewright.backends.program import FITS_MEMORY, HOST_CALL, SAME_COUNT
+from tilewright.ir.errors import BuildError
+from tilewright.ir.types import HELD, dtype_name, numpy_dtype
+
+Array = NDArray[Any]
+
+ALIGNMENT = 64
+"""Kernels load and store whole vectors: what they are given starts at a multiple of this many bytes."""
+
+_BFLOAT16 = "bfloat16"
+_TOO_MANY = 2**40  # elements
+
+
+@functools.cache
+def ffi() -> ModuleType:
+    """The `tvm_ffi` package with TVM's runtime libraries loaded, in a process that may or may not have TVM itself."""
+    with _hidden("torch"):
+        import tvm_ffi
+    _library("libtvm_runtime.so")
+    _library("libtvm_runtime_extra.so")
+    tvm_ffi.register_global_func(HOST_CALL, lambda function, *values: function(*values), override=True)
+    tvm_ffi.register_global_func(FITS_MEMORY, _fits_memory, override=True)
+    tvm_ffi.register_global_func(SAME_COUNT, _same_count, override=True)
+    return tvm_ffi
+
+
+def _fits_memory(shape: Sequence[int]) -> None:
+    if any(size < 0 for size in shape) or math.prod(shape) >= _TOO_MANY:
+        raise ValueError(f"no array can have the shape {list(shape)}, which the model computed")
+
+
+def _same_count(old: int, new: int) -> None:
+    if old != new:
+        raise ValueError(f"an array of {old} elements cannot be reshaped to one of {new}")
+
+
+@functools.cache
+def _library(name: str) -> ctypes.CDLL:
+    specification = importlib.util.find_spec("tvm")
+    if specification is None or not specification.submodule_search_locations:
+        raise BuildError("TVM's runtime library was not found.", hint="Install the apache-tvm package.")
+    folder = Path(specification.submodule_search_locations[0], "lib")
+    return ctypes.CDLL(str((folder / name).resolve()), ctypes.RTLD_GLOBAL)
+
+
+@contextlib.contextmanager
+def _hidden(name: str) -> Iterator[None]:
+    """Make `import name` fail, unless the module is already there: tvm_ffi imports torch (180 MB) if it can."""
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]  # the documented way to block an import
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+
+
+def aligned_empty(shape: Sequence[int], dtype: np.dtype[Any]) -> Array:
+    """An uninitialised array whose first byte is at a multiple of `ALIGNMENT`."""
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    buffer = np.empty(size + ALIGNMENT, np.uint8)
+    start = -address(buffer) % ALIGNMENT
+    return buffer[start : start + size].view(dtype).reshape(shape)
+
+
+def address(array: Array) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
+def aligned(array: Array) -> Array:
+    """`array` itself where kernels can use it in place, else an aligned copy."""
+    flags = array.flags
+    if flags.c_contiguous and flags.writeable and array.__array_interface__["data"][0] % ALIGNMENT == 0:
+        return array
+    copy = aligned_empty(array.shape, array.dtype)
+    copy[...] = array
+    return copy
+
+
+def to_tensor(array: Array) -> Any:
+    """The array as a TVM tensor over the same bytes, or over an aligned copy."""
+    if array.dtype.name == _BFLOAT16:  # of which numpy's DLPack knows nothing
+        return _viewed(to_tensor(array.view(np.uint16)), _BFLOAT16)
+    return ffi().from_dlpack(aligned(array) if array.size else _compact(array))
+
+
+def to_array(tensor: Any) -> Array:
+    """A numpy view of a TVM tensor, which it keeps alive."""
+    if str(tensor.dtype) == _BFLOAT16:
+        return np.from_dlpack(_viewed(tensor, "uint16")).view(numpy_dtype(_BFLOAT16))
+    return np.from_dlpack(tensor)
+
+
+class Held:
+    """An array that no kernel reads: of strings, of 4-bit integers, or one that holds a list. The VM hands it on."""
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: Array) -> None:
+        self.array = array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
+
+
+def to_value(array: Array) -> Any:
+    """An array as the VM takes it."""
+    return Held(array) if is_held(array.dtype) else to_tensor(array)
+
+
+def to_result(value: Any) -> Array:
+    """Inverse of `to_value`."""
+    return value.array if isinstance(value, Held) else to_array(value)
+
+
+@functools.cache
+def is_held(dtype: np.dtype[Any]) -> bool:
+    return dtype_name(dtype) in HELD
+
+
+def _viewed(tensor: Any, dtype: str) -> Any:
+    """The same bytes as elements of another dtype of the same width."""
+    return ffi().get_global_func("runtime.TVMTensorCreateView")(tensor, tensor.shape, ffi().dtype(dtype), 0)
+
+
+def _compact(array: Array) -> Array:
+    """An array without elements, with the strides that TVM calls compact, which numpy's are not."""
+    strides = [int(np.prod(array.shape[axis + 1 :])) * array.itemsize for axis in range(array.ndim)]
+    return np.lib.stride_tricks.as_strided(aligned_empty(array.shape, array.dtype), strides=strides)
