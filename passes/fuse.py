@@ -8,7 +8,7 @@ Compiler for Deep Learning" (Roesch et al., 2019), section on operator fusion.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import networkx as nx
 
@@ -23,6 +23,7 @@ TRIGONOMETRIC = {"sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "a
 COSTLY = TRIGONOMETRIC | {"exp", "log", "sqrt", "rsqrt", "reciprocal", "erf", "sigmoid", "gelu", "pow", "div", "mod"}
 # Long expressions: TVM takes minutes to lower one of them inside another, so a kernel has one at most.
 LONG = frozenset({"exp", "log", "tanh", "erf", "sigmoid", "gelu"})
+ROUNDINGS = 4  # to bfloat16 in one kernel: likewise
 # Contractions read an operand many times, so only a change of place may be computed on the way in.
 PERMUTED_OPERANDS = frozenset({"attention", "matmul"})
 
@@ -84,8 +85,9 @@ class _Groups:
             node = end
 
     @staticmethod
-    def _is_long(nodes: Iterable[Node]) -> bool:
-        return sum(node.op.name in LONG for node in nodes) > 1
+    def _is_long(nodes: Sequence[Node]) -> bool:
+        rounded = [n for n in nodes if n.op.kind is Kind.ELEMENTWISE and n.results[0].dtype == "bfloat16"]
+        return sum(node.op.name in LONG for node in nodes) > 1 or len(rounded) > ROUNDINGS
 
     def _between(self, start: Node, end: Node) -> list[Node] | None:
         """The nodes on the ways from `start` to `end`, with `end`; None if one of them is taken or in no kernel."""

@@ -31,6 +31,7 @@ Load = Callable[[Expr, Expr, Expr, Expr], Expr]
 Fold = Callable[[Expr, Expr], Expr]
 Store = Callable[[Expr, Expr, Expr, Expr, Expr], None]
 
+LOWEST = const(-math.inf, "float32")
 _ROWS_PER_TASK = 128  # query rows that share one copy of the keys and values
 
 
@@ -38,7 +39,9 @@ _ROWS_PER_TASK = 128  # query rows that share one copy of the keys and values
 class Attention:
     """Sizes and operands. `query(b, h, i, d)`, `key(b, h, j, d)`, `value(b, h, j, e)` give float32.
 
-    `mask(b, h, i, j)` is added to the scaled scores. A row without any finite score gives NaN, or 0 with `nan_to_zero`.
+    `softcap` c, unless 0, makes a scaled score x into c * tanh(x / c); then `mask(b, h, i, j)` is added. A row without
+    any finite score gives NaN, or 0 with `nan_to_zero`. With `excluding` a mask of -inf hides a key whatever its score
+    is, and a row without keys gives 0.
     """
 
     batch: Index
@@ -53,6 +56,8 @@ class Attention:
     value: Load
     mask: Load | None = None
     nan_to_zero: bool = False
+    softcap: float = 0.0
+    excluding: bool = False
 
 
 def attention_tile(machine: Vectors) -> Tile:
@@ -150,21 +155,35 @@ class _Head:
 
     def _softmax(self, first: Expr, r: Expr) -> None:
         """scores[r] = e**(score - largest); factors[r] = 1 / their sum. Keys beyond the last become 0."""
-        k, sizes, lanes = self.k, self.sizes, self.tile.lanes
-        mask = sizes.mask
-        if mask is not None:
-            k.lanes(sizes.keys, lanes, lambda j: k.store(
-                self.scores, (r, j), self.scores[r, j] + mask(self.b, self.h, first + r, j)))  # fmt: skip
+        k, sizes = self.k, self.sizes
+        if sizes.mask is not None or sizes.softcap:
+            k.lanes(sizes.keys, self.tile.lanes, lambda j: k.store(self.scores, (r, j), self._score(first, r, j)))
         with k.serial(self.padded_keys - sizes.keys, start=sizes.keys, name="j") as j:
             k.store(self.scores, (r, j), -math.inf)
         largest = self._fold_row(r, -math.inf, tirx.max, lambda j: self.scores[r, j])
+        if sizes.excluding:
+            largest = k.let("largest", tirx.Select(largest == LOWEST, const(0.0, "float32"), largest))
 
         def weight(j: Expr) -> Expr:
             k.store(self.scores, (r, j), vmath.exp_or_zero(self.scores[r, j] - largest))
             return self.scores[r, j]
 
         total = self._fold_row(r, 0.0, tirx.Add, weight)
-        k.store(self.factors, (r,), const(1.0, "float32") / total)
+        factor = const(1.0, "float32") / total
+        if sizes.excluding:
+            factor = tirx.Select(total == const(0.0, "float32"), const(0.0, "float32"), factor)
+        k.store(self.factors, (r,), factor)
+
+    def _score(self, first: Expr, r: Expr, j: Expr) -> Expr:
+        """The score of a key, capped and masked."""
+        score, sizes = self.scores[r, j], self.sizes
+        if sizes.softcap:
+            cap = const(sizes.softcap, "float32")
+            score = vmath.tanh(score * const(1.0 / sizes.softcap, "float32")) * cap
+        if sizes.mask is None:
+            return score
+        bias = sizes.mask(self.b, self.h, first + r, j)
+        return tirx.Select(bias == LOWEST, LOWEST, score + bias) if sizes.excluding else score + bias
 
     def _fold_row(self, r: Expr, initial: float, fold: Fold, term: Callable[[Expr], Expr]) -> Expr:
         """The fold of one row, lane by lane and then over the lanes."""

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 from tilewright.backends.kernels.attention import Attention, attention
 from tilewright.backends.kernels.group import Group, Layout
-from tilewright.backends.kernels.loops import Expr
+from tilewright.backends.kernels.loops import Expr, quotient
 from tilewright.backends.kernels.tile import Vectors
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.graph import Node, Value
+from tilewright.ir.ops.attention import group_size
 from tilewright.ir.ops.elementwise import broadcast_reader
 
 
@@ -42,6 +43,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
 def _operands(group: Group, node: Node) -> Attention:
     batch, heads, queries, _ = group.shape(node.results[0])
     query, key, value, *mask = (broadcast_reader(group.tensors[v], 4) for v in node.inputs)
+    shared = group_size(node)
     return Attention(
         batch,
         heads,
@@ -51,10 +53,12 @@ def _operands(group: Group, node: Node) -> Attention:
         width=int(node.inputs[2].shape[3]),
         scale=node.attrs["scale"],
         query=query,
-        key=key,
-        value=value,
+        key=lambda b, h, j, d: key(b, quotient(h, shared), j, d),
+        value=lambda b, h, j, e: value(b, quotient(h, shared), j, e),
         mask=mask[0] if mask else None,
         nan_to_zero=node.attrs["nan_to_zero"],
+        softcap=node.attrs["softcap"],
+        excluding=node.attrs["excluding"],
     )
 
 

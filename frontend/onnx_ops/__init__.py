@@ -11,6 +11,7 @@ from typing import TypeAlias
 from tilewright.frontend.onnx_ops import (
     activation,
     control,
+    attention,
     elementwise,
     indexing,
     normalization,
@@ -18,6 +19,7 @@ from tilewright.frontend.onnx_ops import (
     quantization,
     reduction,
     resizing,
+    rotary,
     shape,
     slicing,
     source,
@@ -31,6 +33,7 @@ Converter: TypeAlias = Callable[[Call], Value | Sequence[Value]]
 FAMILIES = (
     activation,
     control,
+    attention,
     elementwise,
     indexing,
     normalization,
@@ -38,6 +41,7 @@ FAMILIES = (
     quantization,
     reduction,
     resizing,
+    rotary,
     shape,
     slicing,
     source,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 
 from tilewright.frontend.onnx_ops.call import Call
 from tilewright.frontend.onnx_ops.computed import is_listed, split_around, split_axes, vector, without_listed
 from tilewright.ir import dims
 from tilewright.ir.graph import Value
+
+SHORT = 16  # elements of a row
 
 
 def reduction(compute: Callable[[Call, Value, tuple[int, ...], bool], Value]) -> Callable[[Call], Value]:
@@ -82,6 +85,19 @@ def along_axis(name: str) -> Callable[[Call], Value]:
     return lambda c: c.apply(name, c[0], axis=c.axis(c.integer("axis", -1), c[0].rank))
 
 
+def softmax(c: Call, x: Value, axis: int) -> Value:
+    """Over short rows of bfloat16 every operation rounds, each addition too, which is how ONNX's reference has it.
+
+    The sum of a long row would stop growing that way, at 256: there, as for other types, it is made in float32.
+    """
+    length = x.shape[axis]
+    if x.dtype != "bfloat16" or not isinstance(length, int) or not 1 <= length <= SHORT:
+        return c.apply("softmax", x, axis=axis)
+    powers = c.apply("exp", c.apply("sub", x, c.reduce("max", x, (axis,))))
+    total = reduce(lambda a, b: c.apply("add", a, b), (c.slice(powers, axis, i, 1) for i in range(length)))
+    return c.apply("div", powers, total)
+
+
 def flattened(name: str) -> Callable[[Call], Value]:
     """Before opset 13 all axes from `axis` on are taken together."""
 
@@ -148,6 +164,6 @@ TABLE = {
     "ReduceProd": plain("prod"),
     "ReduceSum": plain("sum"),
     "ReduceSumSquare": sum_of(square),
-    "Softmax": {1: flattened("softmax"), 13: along_axis("softmax")},
+    "Softmax": {1: flattened("softmax"), 13: lambda c: softmax(c, c[0], c.axis(c.integer("axis", -1), c[0].rank))},
     "TopK": top_k,
 }
