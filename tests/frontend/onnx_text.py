@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,3 +36,16 @@ def draw(value: Value, sizes: Mapping[str, int], random: np.random.Generator) ->
 def inputs_for(graph: Graph, sizes: Mapping[str, int]) -> dict[str, Any]:
     random = np.random.default_rng(0)
     return {value.name: draw(value, sizes, random) for value in graph.inputs}
+
+
+def written(path: Path) -> list[tuple[str, int]]:
+    """The cases of a text file: paragraphs `opset: model`, comments left out."""
+    paragraphs = re.sub(r"^#.*$", "", path.read_text(), flags=re.MULTILINE).split("\n\n")
+    split = (" ".join(p.split()).split(": ", 1) for p in paragraphs if p.strip())
+    return [(text, int(opset)) for opset, text in split]
+
+
+def name_of(case: tuple[str, int]) -> str:
+    """What a case is called: its opset and its nodes."""
+    text, opset = case
+    return f"{opset} " + text[text.index("{ ") :]

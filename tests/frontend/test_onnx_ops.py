@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.frontend.onnx_text import SIZES, inputs_for, model
+from tests.frontend.onnx_text import SIZES, inputs_for, model, name_of, written
 from tilewright.frontend import read
 from tilewright.ir.interpret import run
 
@@ -34,23 +33,10 @@ SIMPLE = [
 ]
 
 
-def written() -> list[tuple[str, int]]:
-    """The cases of the text file: paragraphs `opset: model`, comments left out."""
-    text = (Path(__file__).parent / "onnx_ops.txt").read_text()
-    paragraphs = re.sub(r"^#.*$", "", text, flags=re.MULTILINE).split("\n\n")
-    split = (" ".join(p.split()).split(": ", 1) for p in paragraphs if p.strip())
-    return [(model_text, int(opset)) for opset, model_text in split]
+CASES = [*SIMPLE, *written(Path(__file__).parent / "onnx_ops.txt")]
 
 
-CASES = [*SIMPLE, *written()]
-
-
-def name(case: tuple[str, int]) -> str:
-    text, opset = case
-    return f"{opset} " + text[text.index("{ ") :]
-
-
-@pytest.mark.parametrize(("text", "opset"), CASES, ids=map(name, CASES))
+@pytest.mark.parametrize(("text", "opset"), CASES, ids=map(name_of, CASES))
 def test_agrees_with_onnxruntime(text: str, opset: int) -> None:
     imported = read(model(text, opset))
     for sizes in SIZES:
