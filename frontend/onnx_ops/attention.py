@@ -111,7 +111,7 @@ def hidden_by_place(c: Call, queries: Dim, keys: Dim) -> Sequence[Value]:
     lengths = each_of_batch(c, c.optional(6))
     past = c.optional(4)
     if lengths is not None:
-        count = c.reshape(c.sizes_value([queries]), ())
+        count = c.size_value(queries)
         at = positions(c, queries, keys, c.apply("sub", lengths, count))
     else:
         at = positions(c, queries, keys, 0 if past is None else past.shape[2])

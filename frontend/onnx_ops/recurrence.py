@@ -125,8 +125,8 @@ def tensor_scatter(c: Call) -> Value:
         begin = c.cast(begin, "int64")
         place = c.apply("sub", place, c.reshape(begin, (*begin.shape, *[1] * (cache.rank - 1))))
     if mode == "circular":
-        place = c.apply("mod", place, c.reshape(c.sizes_value([cache.shape[axis]]), ()))
-    last = c.apply("sub", c.reshape(c.sizes_value([update.shape[axis]]), ()), 1)
+        place = c.apply("mod", place, c.size_value(cache.shape[axis]))
+    last = c.apply("sub", c.size_value(update.shape[axis]), 1)
     written = c.apply("logical_and", c.apply("greater_equal", place, 0), c.apply("less_equal", place, last))
     source = c.apply("minimum", c.apply("maximum", place, 0), last)
     new = c.apply("gather_elements", update, c.expand(source, cache.shape), axis=axis)

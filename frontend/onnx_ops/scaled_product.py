@@ -139,7 +139,7 @@ class Positions:
 
 def positions(c: Call, queries: Dim, keys: Dim, offset: Value | Dim) -> Positions:
     """The first query is at `offset`: a size, or one for each of the batch as [B, 1, 1, 1]."""
-    first = offset if isinstance(offset, Value) else c.reshape(c.sizes_value([offset]), ())
+    first = offset if isinstance(offset, Value) else c.size_value(offset)
     return Positions(c.apply("add", index_along(c, queries, 0, 2), first), index_along(c, keys, 1, 2))
 
 
