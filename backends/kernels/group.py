@@ -62,7 +62,7 @@ class Group:
     def place(self, layouts: Mapping[Value, Layout], held: Value | None = None) -> None:
         """Declare the parameters, in the given layouts, and define the tensors of all values.
 
-        `held` is a value whose elements the rule computes by itself: see `finisher`.
+        `held` is a value whose elements the rule computes by itself, with all else that its node gives: see `finisher`.
         """
         inputs = [self._parameter(f"i{i}", v, layouts.get(v)) for i, v in enumerate(self.signature.inputs)]
         outputs = [self._parameter(f"o{i}", v) for i, v in enumerate(self.signature.outputs)]
@@ -95,7 +95,7 @@ class Group:
             if value.data is not None and value not in self.tensors:
                 self.tensors[value] = self._scalar(value)
         if node.results[0] is held:
-            self.tensors[node.results[0]] = Tensor(self.shape(node.results[0]), node.results[0].dtype)
+            self.tensors.update((r, Tensor(self.shape(r), r.dtype)) for r in node.results)
             return
         before = len(self.b.stages)
         tensors = node.op.tensors(self.b, node, [self.tensors[v] for v in node.inputs])

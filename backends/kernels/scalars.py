@@ -33,11 +33,19 @@ class Scalars:
             return const(x, dtype)
         if dtype_of(x) == dtype:
             return x
+        if isinstance(x, tirx.FloatImm) and "float" in dtype:  # TVM's analysis fails on a constant in two forms
+            return const(x.value, dtype)
         if dtype_of(x) == "bfloat16":
             return self.cast(bfloat16.widened(x), dtype)
         if dtype == "bfloat16":
             return bfloat16.narrowed(self.cast(x, "float32"))
         return self.not_equal(x, 0) if dtype == "bool" else tirx.Cast(dtype, x)
+
+    def reinterpret(self, x: Expr, dtype: str) -> Expr:
+        """The same bits as another dtype of the same width. Any byte but zero is true."""
+        if "bool" in (dtype_of(x), dtype):
+            return self.cast(x, dtype)
+        return x if dtype_of(x) == dtype else tirx.reinterpret(dtype, x)
 
     # Logic and choice
 
@@ -181,10 +189,10 @@ class Scalars:
         return tirx.atan(x)
 
     def sinh(self, x: Expr) -> Expr:
-        return tirx.sinh(x)
+        return _library("sinh", x)
 
     def cosh(self, x: Expr) -> Expr:
-        return tirx.cosh(x)
+        return _library("cosh", x)
 
     def asinh(self, x: Expr) -> Expr:
         return tirx.asinh(x)
@@ -254,9 +262,13 @@ def _pair(x: Scalar, y: Scalar) -> tuple[Expr, Expr]:
 
 
 def _fmod(a: Expr, b: Expr) -> Expr:
-    """The C library's: TVM has no code for its own fmod."""
-    dtype = dtype_of(a)
-    return tirx.call_pure_extern(dtype, "fmod" if dtype == "float64" else "fmodf", a, b)
+    return _library("fmod", a, b)
+
+
+def _library(name: str, *operands: Expr) -> Expr:
+    """The C library's function: TVM has no code, or none for vectors, for its own."""
+    dtype = dtype_of(operands[0])
+    return tirx.call_pure_extern(dtype, name if dtype == "float64" else f"{name}f", *operands)
 
 
 def _like(value: Scalar, x: Expr) -> Expr:

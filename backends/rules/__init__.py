@@ -23,6 +23,7 @@ from tilewright.backends.rules import (
     rows,
     scan,
     scatter,
+    top_k,
 )
 from tilewright.backends.rules.rule import Rule
 from tilewright.backends.target import Target
@@ -40,6 +41,7 @@ RULES: tuple[Rule, ...] = (
     rows.RULE,
     scan.RULE,
     scatter.RULE,
+    top_k.RULE,
     concat.RULE,
     pointwise.RULE,
     fallback.RULE,

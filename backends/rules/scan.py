@@ -1,4 +1,4 @@
-"""Running sums: in order along their axis, the other axes shared among the threads."""
+"""Running sums and products: in order along their axis, the other axes shared among the threads."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from tilewright.backends.rules.rule import Rule
 from tilewright.ir.graph import Node, Value
 from tilewright.ir.ops.precision import accumulator
 
+FOLDS = {"cumsum": "sum", "cumprod": "prod"}
 _COST = 64.0  # of a row, in elements copied
 
 
 def declines(group: Group) -> str:
-    return "" if group.anchor is not None and group.anchor.op.name == "cumsum" else "is not a running sum"
+    return "" if group.anchor is not None and group.anchor.op.name in FOLDS else "is not a running sum"
 
 
 def emit(group: Group) -> Mapping[Value, Layout]:
@@ -34,14 +35,15 @@ def emit(group: Group) -> Mapping[Value, Layout]:
 
 
 def _walk(group: Group, node: Node, extent: Index, place: Callable[[Index], Sequence[Index]]) -> None:
-    """The sums along one row, whose element i is at `place(i)`."""
+    """The totals along one row, whose element i is at `place(i)`."""
     k, b, x, out = group.k, group.b, group.tensors[node.inputs[0]], group.outputs[node.results[0]]
-    total = k.local("total", (1,), accumulator(x.dtype))
-    k.store(total, (0,), b.const(0, accumulator(x.dtype)))
+    kind, dtype = FOLDS[node.op.name], accumulator(x.dtype)
+    total = k.local("total", (1,), dtype)
+    k.store(total, (0,), b.identity(kind, dtype))
     with k.serial(extent) as step:
         at = place(extent - 1 - step if node.attrs["reverse"] else step)
         before = k.let("before", total[0])
-        after = k.let("after", before + b.cast(x(*at), accumulator(x.dtype)))
+        after = k.let("after", b.folds[kind](before, b.cast(x(*at), dtype)))
         k.store(total, (0,), after)
         k.store(out, at, b.cast(before if node.attrs["exclusive"] else after, x.dtype))
 

@@ -52,6 +52,10 @@ def cast(c: Call) -> Value:
     return c.cast(c[0], c.dtype("to"))
 
 
+def bit_cast(c: Call) -> Value:
+    return c.apply("bitcast", c[0], to=c.dtype("to"))
+
+
 def cast_like(c: Call) -> Value:
     return c.cast(c[0], c[1].dtype)
 
@@ -126,6 +130,7 @@ BINARY = {
 TABLE = {
     **{name: same(row, 1) for name, row in UNARY.items()},
     **{name: same(row, 2) for name, row in BINARY.items()},
+    "BitCast": bit_cast,
     "BitShift": shift,
     "Cast": cast,
     "CastLike": cast_like,

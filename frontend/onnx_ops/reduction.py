@@ -139,19 +139,25 @@ def top_k(c: Call) -> tuple[Value, ...]:
     )
 
 
-def cumulative_sum(c: Call) -> Value:
-    x, computed = c[0], c.computed(1)
-    order = {"exclusive": c.flag("exclusive"), "reverse": c.flag("reverse")}
-    if computed is not None:
-        return c.reshape(c.apply("cumsum", split_around(c, x, computed), axis=1, **order), x.shape)
-    axis = c.axis(c.static(c.number(c[1], "an axis"), "an axis"), x.rank)
-    return c.apply("cumsum", x, axis=axis, **order)
+def cumulative(name: str) -> Callable[[Call], Value]:
+    """Running sums and products."""
+
+    def convert(c: Call) -> Value:
+        x, computed = c[0], c.computed(1)
+        order = {"exclusive": c.flag("exclusive"), "reverse": c.flag("reverse")}
+        if computed is not None:
+            return c.reshape(c.apply(name, split_around(c, x, computed), axis=1, **order), x.shape)
+        axis = c.axis(c.static(c.number(c[1], "an axis"), "an axis"), x.rank)
+        return c.apply(name, x, axis=axis, **order)
+
+    return convert
 
 
 TABLE = {
     "ArgMax": arg("argmax"),
     "ArgMin": arg("argmin"),
-    "CumSum": cumulative_sum,
+    "CumProd": cumulative("cumprod"),
+    "CumSum": cumulative("cumsum"),
     "Hardmax": hardmax,
     "LogSoftmax": {1: flattened("log_softmax"), 13: along_axis("log_softmax")},
     "ReduceL1": sum_of(absolute),

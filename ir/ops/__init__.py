@@ -11,6 +11,7 @@ from tilewright.ir.op import Op, table
 from tilewright.ir.ops import (
     attention,
     binary,
+    bits,
     contraction,
     control,
     gather,
@@ -31,6 +32,7 @@ from tilewright.ir.ops import (
 FAMILIES = (
     unary,
     binary,
+    bits,
     reduction,
     normalization,
     scan,

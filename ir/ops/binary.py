@@ -11,7 +11,7 @@ from tilewright.ir.op import Array, Attrs, Kind, Op, Sample
 from tilewright.ir.ops.checks import require_dtype, require_same_dtype
 from tilewright.ir.ops.elementwise import broadcast_shapes, elementwise_compute, elementwise_infer, elementwise_ref
 from tilewright.ir.ops.precision import accumulator
-from tilewright.ir.types import DTYPES, FLOATS, INTEGERS, NUMERIC, TensorType, dtype_name, numpy_dtype, tensor
+from tilewright.ir.types import DTYPES, FLOATS, INTEGERS, NUMERIC, UNSIGNED, TensorType, dtype_name, numpy_dtype, tensor
 
 if TYPE_CHECKING:
     from tilewright.ir.graph import Node
@@ -113,8 +113,31 @@ def _samples_pow() -> list[Sample]:
     ]
 
 
+def _in_range(b: Any, y: Any, dtype: str) -> Any:
+    """Whether `y` is less than the width of `dtype`, in bits, and not negative: machines ignore the upper bits."""
+    few = y < b.const(8 * numpy_dtype(dtype).itemsize, dtype)
+    return few if dtype in UNSIGNED else b.logical_and(few, y >= b.const(0, dtype))
+
+
+def _compute_shift_left(b: Any, x: Any, y: Any, dtype: str) -> Any:
+    inside, zero = _in_range(b, y, dtype), b.const(0, dtype)
+    return b.select(inside, b.shift_left(x, b.select(inside, y, zero)), zero)
+
+
+def _compute_shift_right(b: Any, x: Any, y: Any, dtype: str) -> Any:
+    """As if the sign went on for ever."""
+    inside = _in_range(b, y, dtype)
+    most = b.const(8 * numpy_dtype(dtype).itemsize - 1, dtype)
+    shifted = b.shift_right(x, b.select(inside, y, most))
+    return b.select(inside, shifted, b.const(0, dtype)) if dtype in UNSIGNED else shifted
+
+
 def _samples_shift() -> list[Sample]:
+    far = np.array([0, 7, 8, 31, 32, 63, 64, 100])
+    odd = [np.array([-7] * 8).astype(dtype) for dtype in ("int8", "uint16", "int32", "uint32", "int64", "uint64")]
     return [
+        *(Sample((x, far.astype(x.dtype))) for x in odd),
+        Sample((np.array([-5, 5], np.int32), np.array([-1, -40], np.int32))),
         Sample((np.array([1, 2, 200], dtype=np.uint8), np.array([1, 2, 3], dtype=np.uint8))),
         Sample((np.array([[1], [-9]], dtype=np.int32), np.array([0, 1, 4], dtype=np.int32))),
     ]
@@ -190,7 +213,21 @@ ROWS: tuple[Op, ...] = (
     _binary("bitwise_and", INTEGERS, np.bitwise_and, "The bits set in both."),
     _binary("bitwise_or", INTEGERS, np.bitwise_or, "The bits set in either."),
     _binary("bitwise_xor", INTEGERS, np.bitwise_xor, "The bits set in one of them only."),
-    _binary("shift_left", INTEGERS, np.left_shift, "x * 2**y, wrapping around.", samples=_samples_shift),
-    _binary("shift_right", INTEGERS, np.right_shift, "x / 2**y, rounded down.", samples=_samples_shift),
+    _binary(
+        "shift_left",
+        INTEGERS,
+        np.left_shift,
+        "x * 2**y, the upper bits cut off; 0 where y is negative.",
+        _compute_shift_left,
+        samples=_samples_shift,
+    ),
+    _binary(
+        "shift_right",
+        INTEGERS,
+        np.right_shift,
+        "x / 2**y, rounded down; a negative y counts as infinite.",
+        _compute_shift_right,
+        samples=_samples_shift,
+    ),
     _WHERE,
 )

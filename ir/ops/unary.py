@@ -51,9 +51,9 @@ def _unary(
 
 
 def _samples(accepted: Sequence[str], low: float, high: float) -> list[Sample]:
-    """A vector between the limits in several element types, and a scalar."""
+    """A vector, longer than a machine's, between the limits in several element types, and a scalar."""
     dtypes = dict.fromkeys((accepted[0], accepted[len(accepted) // 2], accepted[-1]))
-    vectors = [Sample((np.linspace(low, high, 7).astype(numpy_dtype(dtype)),)) for dtype in dtypes]
+    vectors = [Sample((np.linspace(low, high, 37).astype(numpy_dtype(dtype)),)) for dtype in dtypes]
     return [*vectors, Sample((np.asarray(high).astype(numpy_dtype(accepted[0])),))]
 
 

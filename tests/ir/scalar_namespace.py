@@ -86,6 +86,9 @@ class ScalarNamespace:
     def cast(self, x: Any, dtype: str) -> Any:
         return np.asarray(x).astype(numpy_dtype(dtype))[()]
 
+    def reinterpret(self, x: Any, dtype: str) -> Any:
+        return np.asarray(x).view(numpy_dtype(dtype))[()]
+
     def select(self, condition: Any, x: Any, y: Any) -> Any:
         return x if condition else y
 
