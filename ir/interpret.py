@@ -12,7 +12,7 @@ from tilewright.ir import dims
 from tilewright.ir.dims import Dim
 from tilewright.ir.errors import InputError, VerifyError
 from tilewright.ir.graph import Graph, Node, Value
-from tilewright.ir.op import Array
+from tilewright.ir.op import Array, Kind
 from tilewright.ir.types import TensorType, type_of
 
 Sizes = Mapping[str, int]
@@ -94,7 +94,7 @@ def _evaluate(graph: Graph, arrays: Sequence[Array], known: dict[str, int]) -> t
 def _run_node(node: Node, arrays: Sequence[Array], known: dict[str, int]) -> tuple[Array, ...]:
     if node.op.name == "with_sizes":
         known.update(zip((s.name for s in node.attrs["symbols"]), arrays[1].tolist(), strict=True))
-    attrs = {n: v if n == DECLARED else _concrete(v, known, node) for n, v in node.attrs.items()}
+    attrs = {n: v if n == DECLARED or _is_own(v, node) else _concrete(v, known, node) for n, v in node.attrs.items()}
     results = node.op.run(attrs, arrays)
     if len(results) != len(node.results):
         raise _disagreement(node, f"gives {len(results)} results, not {len(node.results)}")
@@ -104,6 +104,14 @@ def _run_node(node: Node, arrays: Sequence[Array], known: dict[str, int]) -> tup
         if not _agrees(value.type, array, known):
             raise _disagreement(node, f"gives {type_of(array)}, but {value.type} was inferred")
     return results
+
+
+def _is_own(value: Any, node: Node) -> bool:
+    """A size that only the results of this very node will show: the reference does without it."""
+    if node.op.kind is not Kind.OPAQUE or not hasattr(value, "free_symbols") or not value.is_Symbol:
+        return False
+    given = dims.symbols_of(d for v in node.inputs for d in v.shape)
+    return dims.is_computed(value.name) and value.name not in given and any(value in r.shape for r in node.results)
 
 
 def _concrete(value: Any, known: dict[str, int], node: Node) -> Any:

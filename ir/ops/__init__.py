@@ -25,6 +25,7 @@ from tilewright.ir.ops import (
     region,
     resize,
     scan,
+    selection,
     source,
     unary,
 )
@@ -36,6 +37,7 @@ FAMILIES = (
     reduction,
     normalization,
     scan,
+    selection,
     contraction,
     attention,
     linear_attention,

@@ -1,0 +1,32 @@
+"""Operators whose result has as many elements as the data says."""
+
+from __future__ import annotations
+
+from tilewright.frontend.onnx_ops.call import Call
+from tilewright.ir import dims
+from tilewright.ir.graph import Value
+
+
+def axis_or_flat(c: Call) -> tuple[Value, int]:
+    """The input and the axis to work along; without an axis, all elements in one row."""
+    x = c[0]
+    if c.has("axis"):
+        return x, c.axis(c.integer("axis", 0), x.rank)
+    return c.reshape(x, (dims.product(x.shape),)), 0
+
+
+def nonzero(c: Call) -> Value:
+    return c.apply("nonzero", c[0], size=c.fresh_size())
+
+
+def compress(c: Call) -> Value:
+    x, axis = axis_or_flat(c)
+    return c.apply("compress", x, c[1], size=c.fresh_size(), axis=axis)
+
+
+def unique(c: Call) -> tuple[Value, ...]:
+    x, axis = axis_or_flat(c)
+    return c.apply_all("unique", x, size=c.fresh_size(), axis=axis, sorted=c.flag("sorted", True))
+
+
+TABLE = {"Compress": compress, "NonZero": nonzero, "Unique": unique}
