@@ -16,6 +16,7 @@ from tilewright.ir.graph import Value
 
 Reader = Callable[..., Expr]
 Term = Callable[[tuple[Index, ...], tuple[Index, ...]], Expr]
+Extents = Sequence[Index] | Callable[[Sequence[Index]], Sequence[Index]]
 
 
 class Tensor:
@@ -55,15 +56,19 @@ class Reduction(Tensor):
     """Over the reduced indices r: element i is the fold of `term(i, r)`. `kind` is a key of `Scalars.folds`.
 
     A rule loops over `shape` and `extents`, starts from `initial` and applies `fold`, then binds where the result lies.
+    Where elements fold ranges of their own, `extents` is () and `extents_at` has to be asked.
     """
 
-    def __init__(
-        self, b: Scalars, kind: str, shape: Sequence[Index], extents: Sequence[Index], dtype: str, term: Term
-    ) -> None:
+    def __init__(self, b: Scalars, kind: str, shape: Sequence[Index], extents: Extents, dtype: str, term: Term) -> None:
         super().__init__(shape, dtype)
-        self.kind, self.extents, self.term = kind, tuple(extents), term
+        self._ragged = extents if callable(extents) else None
+        self.kind, self.extents, self.term = kind, () if callable(extents) else tuple(extents), term
         self.initial = b.identity(kind, dtype)
         self.fold: Callable[[Expr, Expr], Expr] = b.folds[kind]
+
+    def extents_at(self, place: Sequence[Index]) -> tuple[Index, ...]:
+        """How far the element at `place` folds."""
+        return self.extents if self._ragged is None else tuple(self._ragged(place))
 
 
 class ArgReduction(Tensor):
@@ -84,11 +89,11 @@ class Namespace(Scalars):
     """What `compute(b, node, *inputs)` gets as `b`.
 
     `symbols` maps the names of symbolic sizes to int64 expressions. `stages` lists the tensors defined so far, each
-    after all that it reads.
+    after all that it reads. `let(x)` is x computed once, before the element that is being written.
     """
 
-    def __init__(self, symbols: Mapping[str, Expr]) -> None:
-        self._symbols = symbols
+    def __init__(self, symbols: Mapping[str, Expr], let: Callable[[Expr], Expr] = lambda value: value) -> None:
+        self._symbols, self.let = symbols, let
         self._sizes: dict[Dim, Expr] = {}
         self.stages: list[Tensor] = []
 
@@ -126,8 +131,8 @@ class Namespace(Scalars):
         self.stages.append(stage := Tensor(shape, dtype, fn))
         return stage
 
-    def reduce(self, kind: str, shape: Sequence[Index], extents: Sequence[Index], dtype: str, fn: Term) -> Reduction:
-        """Folds `fn(idx, ridx)` over `extents`; kind is sum, prod, max, min, any or all."""
+    def reduce(self, kind: str, shape: Sequence[Index], extents: Extents, dtype: str, fn: Term) -> Reduction:
+        """Folds `fn(idx, ridx)` over `extents`, or over `extents(idx)`; kind is sum, prod, max, min, any or all."""
         self.stages.append(found := Reduction(self, kind, shape, extents, dtype, fn))
         return found
 

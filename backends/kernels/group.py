@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from tilewright.backends.kernel_text import symbols
 from tilewright.backends.kernels.expr import Namespace, Tensor
 from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops
+from tilewright.backends.kernels.ranges import noted
 from tilewright.backends.kernels.requirements import require_sizes
 from tilewright.backends.target import Target
 from tilewright.ir.graph import Graph, Node, Value
@@ -15,7 +17,7 @@ from tilewright.ir.op import Array, Kind
 
 ANCHORS = (Kind.CONTRACTION, Kind.REDUCTION, Kind.SERIAL)
 # They load an element only where its place is within bounds, so what they read must not be computed ahead.
-GUARDING = frozenset({"pad", "max_pool", "avg_pool", "conv", "conv_transpose"})
+GUARDING = frozenset({"pad", "max_pool", "max_pool_places", "avg_pool", "conv", "conv_transpose"})
 Packing = Callable[[Array], Array]
 
 
@@ -40,7 +42,7 @@ class Group:
         self.signature, self.body, self.weights, self.target = body, body, weights, target
         self.anchor = next((n for n in body.nodes if n.op.kind in ANCHORS), None)
         self.k = Loops(name)
-        self.b = Namespace({s: self.k.dim(s) for s in symbols(body)})
+        self.b = Namespace({s: self.k.dim(s) for s in symbols(body)}, partial(noted, self.k))
         self.inputs: dict[Value, Buffer] = {}
         self.outputs: dict[Value, Buffer] = {}
         self.tensors: dict[Value, Tensor] = {}

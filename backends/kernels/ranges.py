@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from tvm import tirx
 
-from tilewright.backends.kernels.loops import Condition, Expr, Index, Loops, index, minimum
+from tilewright.backends.kernels.loops import Condition, Expr, Index, Loops, dtype_of, index, minimum
 
 Indices = tuple[Index, ...]
 
@@ -54,14 +54,17 @@ def fits(extent: Index, limit: int) -> bool:
 
 
 def named(k: Loops, name: str, value: Index) -> Index:
-    """The value, computed once: a variable unless it is an int.
+    """The value, computed once: a variable unless it is an int."""
+    return value if isinstance(value, int) else noted(k, value, name)
+
+
+def noted(k: Loops, value: Expr, name: str = "v") -> Expr:
+    """A variable that holds the value.
 
     It passes through memory, which LLVM removes: TVM's simplifier would put the expression back in place of the
-    variable everywhere, and take minutes over nested run-time sizes.
+    variable everywhere, and take minutes over nested expressions.
     """
-    if isinstance(value, int):
-        return value
-    held = k.local(name, (1,), "int64")
+    held = k.local(name, (1,), dtype_of(value))
     k.store(held, (0,), value)
     return k.let(name, held[0])
 

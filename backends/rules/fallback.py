@@ -57,7 +57,7 @@ def _folded(group: Group, fold: Reduction, index: Sequence[Index]) -> Expr:
     """The element of a reduction at `index`."""
     total = group.k.local("total", (1,), fold.dtype)
     group.k.store(total, (0,), fold.initial)
-    with nested(group.k, fold.extents) as at:
+    with nested(group.k, fold.extents_at(index)) as at:
         group.k.store(total, (0,), fold.fold(total[0], fold.term(tuple(index), at)))
     return group.k.let("folded", total[0])
 

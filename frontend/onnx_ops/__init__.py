@@ -25,9 +25,11 @@ from tilewright.frontend.onnx_ops import (
     resizing,
     rotary,
     selection,
+    sampling,
     shape,
     slicing,
     source,
+    unpooling,
     window,
 )
 from tilewright.frontend.onnx_ops.call import Call
@@ -52,9 +54,11 @@ FAMILIES = (
     resizing,
     rotary,
     selection,
+    sampling,
     shape,
     slicing,
     source,
+    unpooling,
     window,
 )
 TABLE: Mapping[str, Converter | Mapping[int, Converter]] = {

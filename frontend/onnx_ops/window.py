@@ -131,21 +131,23 @@ def full_sizes(window: Windows, sizes: Sequence[Dim], extra: Sequence[int]) -> l
     ]
 
 
-def max_pool(c: Call) -> Value:
-    if any(c.wanted[1:]):
-        raise c.unsupported("has the output Indices, which is not supported yet")
-    return pooled(c, "max_pool", c[0])
+def max_pool(c: Call) -> tuple[Value, ...]:
+    """Of bytes, too. Indices count from the start of the whole tensor."""
+    best = pooled(c, "max_pool", c[0])
+    if not any(c.wanted[1:]):
+        return (best,)
+    return best, pooled(c, "max_pool_places", c[0], best, column_major=c.flag("storage_order"))
 
 
 def average_pool(c: Call) -> Value:
     return pooled(c, "avg_pool", c[0], count_include_pad=c.flag("count_include_pad"))
 
 
-def pooled(c: Call, name: str, x: Value, **attrs: bool) -> Value:
-    window = windows(c, x)
+def pooled(c: Call, name: str, *values: Value, **attrs: bool) -> Value:
+    window = windows(c, values[0])
     return c.apply(
         name,
-        x,
+        *values,
         kernel=window.kernel,
         strides=window.strides,
         pads=window.pads,

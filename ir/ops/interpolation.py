@@ -24,9 +24,13 @@ NUMPY = SimpleNamespace(
     select=np.where,
     floor=np.floor,
     ceil=np.ceil,
+    round=np.rint,
+    equal=np.equal,
+    logical_xor=np.logical_xor,
     minimum=np.minimum,
     maximum=np.maximum,
     logical_and=np.logical_and,
+    let=lambda x: x,
     cast=lambda x, dtype: np.asarray(x).astype(dtype),
     const=lambda value, dtype: np.dtype(dtype).type(value),
 )
@@ -107,19 +111,19 @@ def _weight(m: Any, attrs: Attrs, offset: int, t: Any, shrink: float) -> Any:
         distance = t - float(offset) if offset <= 0 else float(offset) - t
         if attrs["mode"] == "linear":
             return 1.0 - distance
-        return _near(distance, a) if offset in (0, 1) else _far(distance, a)
+        return near(distance, a) if offset in (0, 1) else far(distance, a)
     zero, distance = m.const(0.0, "float32"), m.abs(t - float(offset)) * shrink
     if attrs["mode"] == "linear":
         return m.maximum(1.0 - distance, zero)
-    return m.select(distance < 1.0, _near(distance, a), m.select(distance < 2.0, _far(distance, a), zero))
+    return m.select(distance < 1.0, near(distance, a), m.select(distance < 2.0, far(distance, a), zero))
 
 
-def _near(d: Any, a: float) -> Any:
+def near(d: Any, a: float) -> Any:
     """Keys' cubic convolution with parameter `a` at distances up to 1."""
     return ((a + 2.0) * d - (a + 3.0)) * d * d + 1.0
 
 
-def _far(d: Any, a: float) -> Any:
+def far(d: Any, a: float) -> Any:
     """The same at distances from 1 to 2."""
     return ((d - 5.0) * d + 8.0) * d * a - 4.0 * a
 

@@ -21,42 +21,44 @@ if TYPE_CHECKING:
 
 def _infer_max(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
     require_dtype(types[0], NUMERIC, "the input")
-    return _infer(types[0], attrs)
+    return (pool_type(types[0], attrs),)
 
 
 def _infer_average(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
     require_dtype(types[0], FLOATS, "the input")
-    return _infer(types[0], attrs)
+    return (pool_type(types[0], attrs),)
 
 
-def _infer(x: TensorType, attrs: Attrs) -> tuple[TensorType, ...]:
+def pool_type(x: TensorType, attrs: Attrs) -> TensorType:
+    """What a pool makes of x [N, C, ...]. Raises TypeInferenceError for what it does not take."""
     require(x.rank >= 3, f"a pool needs batch, channel and spatial axes, but the input has {x.rank} axes")
     require_lengths(x.rank - 2, kernel=attrs["kernel"])
-    return (x.with_shape((*x.shape[:2], *_counts(attrs, x.shape))),)
+    return x.with_shape((*x.shape[:2], *pooled_counts(attrs, x.shape)))
 
 
-def _counts(attrs: Attrs, shape: Sequence[Dim]) -> list[Dim]:
+def pooled_counts(attrs: Attrs, shape: Sequence[Dim]) -> list[Dim]:
+    """How many windows each spatial axis of `shape` has."""
     axes = windows(attrs, attrs["kernel"])
     count = Window.count_ceil if attrs["ceil_mode"] else Window.count
     return [count(axis, size) for axis, size in zip(axes, shape[2:], strict=True)]
 
 
-def _least(dtype: str) -> float | int:
+def lowest(dtype: str) -> float | int:
     """What no maximum is changed by."""
     return -np.inf if dtype in FLOATS else int(np.iinfo(dtype).min)
 
 
 def _ref_max(attrs: Attrs, x: Array) -> Array:
-    axes, counts = windows(attrs, attrs["kernel"]), [int(n) for n in _counts(attrs, x.shape)]
-    source = padded(x, axes, counts, _least(dtype_name(x.dtype)))
-    best = np.full((*x.shape[:2], *counts), _least(dtype_name(x.dtype)), x.dtype)
+    axes, counts = windows(attrs, attrs["kernel"]), [int(n) for n in pooled_counts(attrs, x.shape)]
+    source = padded(x, axes, counts, lowest(dtype_name(x.dtype)))
+    best = np.full((*x.shape[:2], *counts), lowest(dtype_name(x.dtype)), x.dtype)
     for tap in taps(attrs["kernel"]):
         best = np.maximum(best, tap_view(source, axes, counts, tap))
     return best
 
 
 def _ref_average(attrs: Attrs, x: Array) -> Array:
-    axes, counts = windows(attrs, attrs["kernel"]), [int(n) for n in _counts(attrs, x.shape)]
+    axes, counts = windows(attrs, attrs["kernel"]), [int(n) for n in pooled_counts(attrs, x.shape)]
     source = padded(exact(x), axes, counts, 0)
     total = np.zeros((*x.shape[:2], *counts))
     for tap in taps(attrs["kernel"]):
@@ -75,7 +77,7 @@ def _covered(window: Window, count: int, size: int, attrs: Attrs) -> Array:
 
 
 def _compute_max(b: Any, node: Node, x: Any) -> Any:
-    return narrowed(b, _reduce(b, node, x, "max", accumulator(x.dtype), _least(x.dtype)), x.dtype)
+    return narrowed(b, _reduce(b, node, x, "max", accumulator(x.dtype), lowest(x.dtype)), x.dtype)
 
 
 def _compute_average(b: Any, node: Node, x: Any) -> Any:

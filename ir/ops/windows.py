@@ -111,15 +111,23 @@ def read_window(
     ceil: bool = False,
 ) -> Any:
     """The element of `x` that the windows at `places` see at `tap`, or `other` where that lies in the padding."""
+    positions, inside = window_positions(b, x.shape[len(head) :], places, axes, tap, ceil=ceil)
+    return guarded(b, inside, x, (*head, *positions), other)
+
+
+def window_positions(
+    b: Any, sizes: Sequence[Any], places: Sequence[Any], axes: Sequence[Window], tap: Sequence[Any], *, ceil: bool
+) -> tuple[list[Any], list[Any]]:
+    """Where the windows at `places` have `tap`, and the conditions for that to lie in axes of these `sizes`."""
     positions, inside = [], []
-    for w, place, k, size in zip(axes, places, tap, x.shape[len(head) :], strict=True):
+    for w, place, k, size in zip(axes, places, tap, sizes, strict=True):
         position = w.start(b, place) + k * w.dilation
         positions.append(position)
         if w.before != 0:
             inside.append(position >= 0)
         if w.after != 0 or ceil:
             inside.append(position < size)
-    return guarded(b, inside, x, (*head, *positions), other)
+    return positions, inside
 
 
 def guarded(b: Any, conditions: Sequence[Any], x: Any, index: Sequence[Any], other: Any) -> Any:

@@ -110,12 +110,13 @@ class ScalarNamespace:
     def stage(self, shape: Sequence[int], dtype: str, fn: Callable[..., Any]) -> Tensor:
         return Tensor(shape, dtype, fn)
 
-    def reduce(
-        self, kind: str, shape: Sequence[int], extents: Sequence[int], dtype: str, fn: Callable[..., Any]
-    ) -> Tensor:
+    def let(self, x: Any) -> Any:
+        return x
+
+    def reduce(self, kind: str, shape: Sequence[int], extents: Any, dtype: str, fn: Callable[..., Any]) -> Tensor:
         def element(*index: int) -> Any:
             total = self.const(_identity(kind, dtype), dtype)
-            for row in itertools.product(*map(range, extents)):
+            for row in itertools.product(*map(range, extents(index) if callable(extents) else extents)):
                 total = FOLDS[kind](total, fn(index, row))
             return total
 
