@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from tilewright.frontend.onnx_ops.call import Call
+from tilewright.frontend.onnx_ops.window import windows
+from tilewright.ir import dims
 from tilewright.ir.graph import Value
 from tilewright.ir.types import FLOATS
 
@@ -61,7 +63,32 @@ def max_roi_pool(c: Call) -> Value:
     return c.apply("max_roi_pool", c[0], c[1], size=size, scale=c.real("spatial_scale", 1.0))
 
 
+def deform_conv(c: Call) -> Value:
+    """Windows with moved taps, and a matrix product with the weights of each group."""
+    x, w, bias, mask = c[0], c[1], c.optional(3), c.optional(4)
+    window, groups = windows(c, x, w.shape[2:]), c.integer("group", 1)
+    columns = c.apply(
+        "deform_patches",
+        x,
+        c[2],
+        *(() if mask is None else (mask,)),
+        kernel=window.kernel,
+        strides=window.strides,
+        pads=window.pads,
+        dilations=window.dilations,
+        offset_groups=c.integer("offset_group", 1),
+    )
+    if groups < 1:
+        raise c.malformed(f"has {groups} groups")
+    outputs, depth = w.shape[0], dims.product(w.shape[1:])
+    kernel = c.reshape(w, (groups, dims.floordiv(outputs, groups), depth))
+    result = c.apply("matmul", kernel, c.reshape(columns, (x.shape[0], groups, depth, columns.shape[2])))
+    result = c.reshape(result, (x.shape[0], outputs, *c[2].shape[2:]))
+    return result if bias is None else c.apply("add", result, c.reshape(bias, (outputs, *[1] * (x.rank - 2))))
+
+
 TABLE = {
+    "DeformConv": deform_conv,
     "GridSample": grid_sample,
     "MaxRoiPool": max_roi_pool,
     "RoiAlign": {10: roi_align_10, 16: roi_align},

@@ -170,9 +170,11 @@ def center_crop_pad(c: Call) -> Value:
         raise c.malformed(f"has {len(wanted)} sizes for {len(axes)} axes")
     before, after = [0] * x.rank, [0] * x.rank
     for axis, size in zip(axes, wanted, strict=True):
-        extra = c.static(dims.sub(size, x.shape[axis]), "a difference of sizes")
-        before[axis] = extra // 2 if extra >= 0 else -(-extra // 2)
-        after[axis] = extra - before[axis]
+        extra, room = dims.maximum(dims.sub(size, x.shape[axis]), 0), dims.maximum(dims.sub(x.shape[axis], size), 0)
+        if room != 0:
+            x = c.slice(x, axis, dims.floordiv(room, 2), dims.sub(x.shape[axis], room))
+        before[axis] = dims.floordiv(extra, 2)
+        after[axis] = dims.sub(extra, before[axis])
     return padded(c, x, before, after)
 
 

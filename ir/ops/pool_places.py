@@ -102,12 +102,12 @@ def _infer_fold(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, 
     require_rank(x, 3, "the input")
     require_lengths(len(sizes), kernel=kernel)
     require_sizes(sizes, "sizes")
-    counts = [axis.count(size) for axis, size in zip(windows(attrs, kernel), sizes, strict=True)]
+    counts = [axis.count(size) for axis, size in zip(windows(attrs, kernel, fixed=False), sizes, strict=True)]
     require_equal(x.shape[2], dims.product(counts), "the windows of the input and of the image")
-    number = dims.static_product(kernel)
-    known = isinstance(x.shape[1], int)
-    require(not known or x.shape[1] % number == 0, f"{x.shape[1]} rows cannot be split into windows of {number} places")
-    return (x.with_shape((x.shape[0], dims.floordiv(x.shape[1], number), *sizes)),)
+    rows, number = x.shape[1], dims.product(kernel)
+    known = isinstance(rows, int) and isinstance(number, int)
+    require(not known or rows % number == 0, f"{rows} rows cannot be split into windows of {number} places")
+    return (x.with_shape((x.shape[0], dims.floordiv(rows, number), *sizes)),)
 
 
 def _ref_fold(attrs: Attrs, x: Array) -> Array:
@@ -126,8 +126,8 @@ def _ref_fold(attrs: Attrs, x: Array) -> Array:
 
 def _compute_fold(b: Any, node: Node, x: Any) -> Any:
     """In gather form: a place of the image sums the windows that cover it, one tap after the other."""
-    kernel, wide = node.attrs["kernel"], accumulator(x.dtype)
-    axes = windows(node.attrs, kernel)
+    kernel, wide = [b.dim(k) for k in node.attrs["kernel"]], accumulator(x.dtype)
+    axes = windows(node.attrs, node.attrs["kernel"], fixed=False)
     counts = [b.dim(axis.count(size)) for axis, size in zip(axes, node.attrs["sizes"], strict=True)]
 
     def term(index: Sequence[Any], tap: Sequence[Any]) -> Any:
@@ -184,6 +184,7 @@ def _samples_fold() -> Sequence[Sample]:
         Sample((tensor("float32", 2, 18, 20),), {**plain, "kernel": (3, 3), "sizes": (6, 7)}),
         Sample((tensor("float16", 1, 12, 20),), {**wide, "kernel": (3, 2), "sizes": (8, 5)}),
         Sample((tensor("int64", 1, 4, "n"),), {**line, "kernel": (2,), "sizes": (2 * n,)}),
+        Sample((tensor("float32", 2, "2*n", 4),), {**line, "kernel": (n,), "sizes": (n + 7,)}),
     ]
 
 

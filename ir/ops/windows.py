@@ -61,18 +61,22 @@ def _at_least_one(count: Dim, size: Dim, window: Window) -> Dim:
     )
 
 
-def windows(attrs: Attrs, kernel: Sequence[Dim]) -> tuple[Window, ...]:
-    """One window per spatial axis. Raises TypeInferenceError for attributes that do not fit or are out of range."""
+def windows(attrs: Attrs, kernel: Sequence[Dim], *, fixed: bool = True) -> tuple[Window, ...]:
+    """One window per spatial axis. Raises TypeInferenceError for attributes that do not fit or are out of range.
+
+    Unless `fixed`, the kernel may have sizes that are expressions.
+    """
     rank = len(kernel)
     strides, pads, dilations = attrs["strides"], attrs["pads"], attrs["dilations"]
     require_lengths(rank, strides=strides, dilations=dilations)
     require(len(pads) == 2 * rank, f"pads has {len(pads)} entries; {rank} spatial axes need a begin and an end each")
-    require(all(isinstance(k, int) and k >= 1 for k in kernel), f"the kernel {kernel} must have fixed, positive sizes")
+    require(all(not fixed or isinstance(k, int) for k in kernel), f"the kernel {kernel} must have fixed sizes")
+    require(all(not isinstance(k, int) or k >= 1 for k in kernel), f"the kernel {kernel} must have positive sizes")
     require(all(s >= 1 for s in strides), f"strides {strides} must be positive")
     require(all(d >= 1 for d in dilations), f"dilations {dilations} must be positive")
     require(all(not isinstance(p, int) or p >= 0 for p in pads), f"pads {pads} must not be negative")
-    columns = zip(kernel, strides, dilations, pads[:rank], pads[rank:], strict=True)
-    return tuple(Window(int(k), *rest) for k, *rest in columns)
+    columns: Any = zip(kernel, strides, dilations, pads[:rank], pads[rank:], strict=True)
+    return tuple(Window(*column) for column in columns)
 
 
 def taps(kernel: Sequence[int]) -> Iterator[tuple[int, ...]]:
