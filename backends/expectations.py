@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tilewright.backends.program import Bind, Program, Result, Step, View
+from tilewright.backends.program import Bind, Expect, Program, Result, Step, View
 from tilewright.backends.sizes import Dim, evaluate, symbols
 from tilewright.ir.errors import InputError
 
@@ -46,7 +46,7 @@ class Expectations:
 
 
 def _results(step: Step) -> Iterator[Result]:
-    if not isinstance(step, Bind):
+    if not isinstance(step, Bind | Expect):
         yield from (step.result,) if isinstance(step, View) else step.outputs
 
 

@@ -12,6 +12,7 @@ from tilewright.backends.program import (
     ENTRY,
     Bind,
     ControlCall,
+    Expect,
     HostCall,
     KernelCall,
     Note,
@@ -33,7 +34,7 @@ from tilewright.ir.types import HELD, TensorType
 
 REGIONS: Mapping[str, tuple[str, ...]] = {"if": ("then", "otherwise"), "loop": ("body",)}
 """The attributes of control flow that are graphs to be compiled."""
-_LOWERED = {"fused", "reshape", "with_sizes", *REGIONS}
+_LOWERED = {"fused", "reshape", "with_sizes", "expect", *REGIONS}
 
 
 def kernel_specs(graph: Graph) -> dict[Node, KernelSpec]:
@@ -129,6 +130,10 @@ class _Lowering:
             return View(self.id(node.inputs[0]), self.result(node.results[0]))
         if node.op.name == "with_sizes":
             return self.bind(node, known)
+        if node.op.name == "expect":
+            x, condition = node.inputs
+            self.ids[node.results[0]] = self.id(x)
+            return Expect(self.id(condition), node.attrs["message"])
         if node in self.specs:
             return self.kernel(node)
         return self.control(node, known) if node.op.name in REGIONS else self.host(node, known)

@@ -21,6 +21,9 @@ HOST_CALL = "tilewright.host_call"
 The function returns its results, and as the last item the numbers of the symbols that they define.
 """
 
+EXPECT = "tilewright.expect"
+"""Name of the packed function that fails unless a condition holds: `expect(condition, message)`."""
+
 FITS_MEMORY = "tilewright.fits_memory"
 """Name of the packed function that refuses a computed shape that no array can have: `fits_memory(shape)`."""
 
@@ -98,6 +101,14 @@ class Bind:
 
 
 @dataclass(frozen=True, slots=True)
+class Expect:
+    """The model fails with `message` unless the bool scalar `condition` is true."""
+
+    condition: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class HostCall:
     """A node that runs its reference on the host; `text` is a one-node graph in the text form of `tilewright.ir`.
 
@@ -130,7 +141,7 @@ class ControlCall:
     note: Note = field(default_factory=Note)
 
 
-Step: TypeAlias = "KernelCall | View | Bind | HostCall | ControlCall"
+Step: TypeAlias = "KernelCall | View | Bind | Expect | HostCall | ControlCall"
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +261,8 @@ def _step(data: Mapping[str, Any]) -> Step:
             return View(data["source"], _result(data["result"]))
         case "Bind":
             return Bind(data["source"], tuple(data["symbols"]))
+        case "Expect":
+            return Expect(data["condition"], data["message"])
         case "HostCall":
             return HostCall(data["text"], *_call(data))
         case "ControlCall":

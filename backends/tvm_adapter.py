@@ -18,11 +18,13 @@ from tvm import relax, tirx
 
 from tilewright.backends.build import BuiltKernel
 from tilewright.backends.program import (
+    EXPECT,
     FITS_MEMORY,
     HOST_CALL,
     SAME_COUNT,
     Bind,
     ControlCall,
+    Expect,
     HostCall,
     KernelCall,
     Port,
@@ -208,6 +210,9 @@ class _RegionBuilder:
             self._view(step)
         elif isinstance(step, Bind):
             self._bind(step)
+        elif isinstance(step, Expect):
+            message = tvm.ir.StringImm(step.message)
+            self._packed(EXPECT, [self._value(step.condition), message], relax.TupleType([]))
         else:
             self._host(step)
 
@@ -308,7 +313,7 @@ def _defined(program: Program, region: Region) -> Iterator[Port | Result]:
     for step in region.steps:
         if isinstance(step, View):
             yield step.result
-        elif not isinstance(step, Bind):
+        elif not isinstance(step, Bind | Expect):
             yield from step.outputs
 
 

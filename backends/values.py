@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.backends.program import FITS_MEMORY, HOST_CALL, SAME_COUNT
+from tilewright.backends.program import EXPECT, FITS_MEMORY, HOST_CALL, SAME_COUNT
 from tilewright.ir.errors import BuildError
 from tilewright.ir.types import HELD, dtype_name, numpy_dtype
 
@@ -37,9 +37,15 @@ def ffi() -> ModuleType:
     _library("libtvm_runtime.so")
     _library("libtvm_runtime_extra.so")
     tvm_ffi.register_global_func(HOST_CALL, lambda function, *values: function(*values), override=True)
+    tvm_ffi.register_global_func(EXPECT, _expect, override=True)
     tvm_ffi.register_global_func(FITS_MEMORY, _fits_memory, override=True)
     tvm_ffi.register_global_func(SAME_COUNT, _same_count, override=True)
     return tvm_ffi
+
+
+def _expect(condition: Any, message: str) -> None:
+    if not to_array(condition).item():
+        raise ValueError(message)
 
 
 def _fits_memory(shape: Sequence[int]) -> None:

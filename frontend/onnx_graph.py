@@ -34,6 +34,7 @@ class Model:
     functions: Mapping[tuple[str, str, str], FunctionProto]
     folder: Path | None
     hosts: HostNodes
+    choices: dict[str, int] = field(default_factory=dict)  # branches taken, where one has to be, by their `If`
     problems: Problems = field(default_factory=Problems)
     contents: Contents = field(default_factory=Contents)
 

@@ -23,6 +23,7 @@ from tilewright.ir.errors import ImportModelError, UnsupportedError
 from tilewright.ir.graph import Graph, Value, input_value
 
 OLDEST, NEWEST = 7, 28
+_MOST_TRIES = 8
 
 
 def read_onnx(source: str | os.PathLike[str] | bytes | ModelProto, shapes: Mapping[str, int] | None = None) -> Imported:
@@ -58,11 +59,31 @@ def opset(model: ModelProto) -> int:
 
 
 def read_model(file: OnnxFile, symbols: Symbols) -> Graph:
-    """The model's graph. Raises what was found to be wrong with it."""
+    """The model's graph. Raises what was found to be wrong with it.
+
+    Where a choice between branches had to be made and what follows does not fit it, the other is tried.
+    """
+    choices: dict[str, int] = {}
+    model, graph = read_once(file, symbols, choices)
+    first = model.problems
+    for _ in range(_MOST_TRIES):
+        open_choices = [source for source, place in choices.items() if place == 0]
+        if graph is not None or not open_choices:
+            break
+        choices[open_choices[-1]] = 1
+        model, graph = read_once(file, symbols, choices)
+    if graph is None:
+        first.report()
+    assert graph is not None
+    return graph
+
+
+def read_once(file: OnnxFile, symbols: Symbols, choices: dict[str, int]) -> tuple[Model, Graph | None]:
+    """The model as far as it could be read, and its graph if that was all of it."""
     proto, versions = file.model.graph, opsets(file.model)
     functions = {(f.domain, f.name, f.overload): f for f in file.model.functions}
     declared = {info.name: info.type for info in (*proto.value_info, *proto.output, *proto.input)}
-    model = Model(versions, functions, file.folder, HostNodes(declared, versions))
+    model = Model(versions, functions, file.folder, HostNodes(declared, versions), choices)
     scope = Scope(model, DataSizes(model.contents), versions)
     order = ordered(proto, lambda name: False)
     scope.read_initializers(proto)
@@ -70,8 +91,9 @@ def read_model(file: OnnxFile, symbols: Symbols) -> Graph:
     symbols.require_all_bound()
     names = tuple(output.name for output in proto.output)
     scope.read_nodes(order, names)
-    model.problems.report()
-    return Graph(inputs, tuple(scope.values[name] for name in names), names)
+    if model.problems:
+        return model, None
+    return model, Graph(inputs, tuple(scope.values[name] for name in names), names)
 
 
 def read_inputs(scope: Scope, graph: GraphProto, symbols: Symbols) -> tuple[Value, ...]:

@@ -24,6 +24,9 @@ class Problems:
         """Note a failure: the first one is reported."""
         self._failure = self._failure or error
 
+    def __bool__(self) -> bool:
+        return bool(self._unsupported) or self._failure is not None
+
     def report(self) -> None:
         """Raise UnsupportedError that lists everything unsupported, or the first failure, if there is any."""
         if self._unsupported:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from onnx import GraphProto
+
 from tilewright.frontend.onnx_ops.call import Call
 from tilewright.frontend.region import Region, RegionBuilder
 from tilewright.ir import dims
@@ -20,6 +22,8 @@ def if_(c: Call) -> tuple[Value, ...]:
     if known is not None and known.size == 1:
         return c.inline(branches[0 if known.reshape(()).item() else 1], ())
     regions = [_branch(c, branch) for branch in branches]
+    if not _same_ranks(c, regions):
+        return _chosen(c, branches)
     captured = list(dict.fromkeys(v for region in regions for v in region.captured))
     results = [_joined(c, regions, i) for i in range(len(regions[0].outputs))]
     then, otherwise = (region.graph(captured) for region in regions)
@@ -27,21 +31,36 @@ def if_(c: Call) -> tuple[Value, ...]:
     return c.apply_all("if", condition, *captured, then=then, otherwise=otherwise, results=written(results))
 
 
-def _branch(c: Call, graph: object) -> Region:
+def _branch(c: Call, graph: GraphProto) -> Region:
     builder = RegionBuilder(c)
-    return builder.close(builder.inline(graph, ()))  # type: ignore[arg-type]
+    return builder.close(builder.inline(graph, ()))
+
+
+def _same_ranks(c: Call, regions: Sequence[Region]) -> bool:
+    if len({len(region.outputs) for region in regions}) > 1:
+        raise c.malformed("has branches with different numbers of results")
+    ranks = [[v.rank for v in region.outputs] for region in regions]
+    return ranks[0] == ranks[1]
+
+
+def _chosen(c: Call, branches: Sequence[GraphProto]) -> tuple[Value, ...]:
+    """Where the branches give different numbers of axes: one of them, which is then expected to be the one.
+
+    Exporters write so what removes an axis if its size is 1. What follows takes only one of the two.
+    """
+    place = c.scope.model.choices.setdefault(c.source, 0)
+    condition = c.reshape(c[0], ())
+    holds = c.apply("logical_not", condition) if place else condition
+    name = ("then", "else")[place]
+    message = f"The model was compiled for the {name} branch of {c.source}; the other gives another number of axes."
+    return tuple(c.apply("expect", v, holds, message=message) for v in c.inline(branches[place], ()))
 
 
 def _joined(c: Call, regions: Sequence[Region], place: int) -> TensorType:
     """The type of a result that either branch may give: sizes on which they do not agree are computed."""
-    counts = {len(region.outputs) for region in regions}
-    if len(counts) > 1:
-        raise c.malformed("has branches with different numbers of results")
     a, b = (region.outputs[place].type for region in regions)
     if a.dtype != b.dtype:
         raise c.malformed(f"gives {a.dtype} in one branch and {b.dtype} in the other")
-    if a.rank != b.rank:
-        raise c.unsupported(f"gives {a} in one branch and {b}, with another number of axes, in the other")
     shape = [
         x if dims.equal(x, y) and not regions[0].is_own(x) else c.fresh_size()
         for x, y in zip(a.shape, b.shape, strict=True)

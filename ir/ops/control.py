@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tilewright.ir import dims
+from tilewright.ir.errors import InputError
 from tilewright.ir.op import REQUIRED, Array, Attrs, Kind, Op, Sample
 from tilewright.ir.ops.checks import require
 from tilewright.ir.types import TensorType, tensor
@@ -114,7 +115,33 @@ def _samples_loop() -> list[Sample]:
     return [Sample((np.array(trips), np.array(True), start, by), attrs) for trips in (3, 0)]
 
 
+def _infer_expect(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    _require_scalar(types[1], "bool", "the condition")
+    return (types[0],)
+
+
+def _ref_expect(attrs: Attrs, x: Array, condition: Array) -> Array:
+    if not condition.item():
+        raise InputError(attrs["message"])
+    return x
+
+
+def _samples_expect() -> list[Sample]:
+    return [Sample((np.arange(3, dtype=np.float32), np.array(True)), {"message": "the sizes do not fit"})]
+
+
 ROWS: tuple[Op, ...] = (
+    Op(
+        "expect",
+        Kind.OPAQUE,
+        _infer_expect,
+        _ref_expect,
+        None,
+        (2, 2),
+        {"message": REQUIRED},
+        _samples_expect,
+        "The first input as it is. The model fails with `message` where the second, a bool scalar, is false.",
+    ),
     Op(
         "if",
         Kind.OPAQUE,
