@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from onnx import GraphProto
 
@@ -21,7 +22,7 @@ def if_(c: Call) -> tuple[Value, ...]:
     branches = [c.graph(name) for name in ("then_branch", "else_branch")]
     if known is not None and known.size == 1:
         return c.inline(branches[0 if known.reshape(()).item() else 1], ())
-    regions = [_branch(c, branch) for branch in branches]
+    regions = _as_scalars(c, [_branch(c, branch) for branch in branches])
     if not _same_ranks(c, regions):
         return _chosen(c, branches)
     captured = list(dict.fromkeys(v for region in regions for v in region.captured))
@@ -36,9 +37,17 @@ def _branch(c: Call, graph: GraphProto) -> Region:
     return builder.close(builder.inline(graph, ()))
 
 
-def _same_ranks(c: Call, regions: Sequence[Region]) -> bool:
+def _as_scalars(c: Call, regions: Sequence[Region]) -> list[Region]:
+    """The regions with scalars for results that are one in one branch, and a single element in the other."""
     if len({len(region.outputs) for region in regions}) > 1:
         raise c.malformed("has branches with different numbers of results")
+    pairs = list(zip(*(region.outputs for region in regions), strict=True))
+    mixed = [{v.rank for v in pair} == {0, 1} and {v.type.size for v in pair} == {1} for pair in pairs]
+    outputs = ([c.reshape(v, ()) if m else v for v, m in zip(r.outputs, mixed, strict=True)] for r in regions)
+    return [replace(r, outputs=tuple(o)) for r, o in zip(regions, outputs, strict=True)]
+
+
+def _same_ranks(c: Call, regions: Sequence[Region]) -> bool:
     ranks = [[v.rank for v in region.outputs] for region in regions]
     return ranks[0] == ranks[1]
 
