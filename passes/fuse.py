@@ -87,7 +87,8 @@ class _Groups:
     @staticmethod
     def _is_long(nodes: Sequence[Node]) -> bool:
         rounded = [n for n in nodes if n.op.kind is Kind.ELEMENTWISE and n.results[0].dtype == "bfloat16"]
-        return sum(node.op.name in LONG for node in nodes) > 1 or len(rounded) > ROUNDINGS
+        long = sum(node.op.name in LONG for node in nodes)
+        return long > 1 or len(rounded) > (1 if long else ROUNDINGS)
 
     def _between(self, start: Node, end: Node) -> list[Node] | None:
         """The nodes on the ways from `start` to `end`, with `end`; None if one of them is taken or in no kernel."""
