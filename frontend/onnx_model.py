@@ -1,4 +1,4 @@
-"""ONNX models in: opset 7 to the newest.
+"""ONNX models in: opset 6 to the newest.
 
 Every node is converted by a row of `onnx_ops.TABLE`. What is not supported is collected over the whole model and
 reported at once.
@@ -22,7 +22,7 @@ from tilewright.frontend.symbols import Symbols
 from tilewright.ir.errors import ImportModelError, UnsupportedError
 from tilewright.ir.graph import Graph, Value, input_value
 
-OLDEST, NEWEST = 7, 28
+OLDEST, NEWEST = 6, 28
 _MOST_TRIES = 8
 
 

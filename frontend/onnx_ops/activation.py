@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tilewright.frontend.onnx_ops.before_7 import slope
 from tilewright.frontend.onnx_ops.call import Call
 from tilewright.ir.graph import Value
 from tilewright.ir.types import FLOATS
@@ -21,7 +22,7 @@ def leaky_relu(c: Call) -> Value:
 
 
 def prelu(c: Call) -> Value:
-    return negative_branch(c, c[0], c.apply("mul", c[0], c[1]))
+    return negative_branch(c, c[0], c.apply("mul", c[0], slope(c)))
 
 
 def exponential_branch(c: Call, alpha: float, rate: float = 1.0) -> Value:

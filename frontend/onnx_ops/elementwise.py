@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import reduce
 
+from tilewright.frontend.onnx_ops.before_7 import second_operand
 from tilewright.frontend.onnx_ops.call import Call
 from tilewright.ir.graph import Value
 from tilewright.ir.types import FLOATS
@@ -13,6 +14,10 @@ from tilewright.ir.types import FLOATS
 def same(name: str, inputs: int) -> Callable[[Call], Value]:
     """The operator of the IR that means the same."""
     return lambda c: c.apply(name, *(c[i] for i in range(inputs)))
+
+
+def binary(name: str) -> Callable[[Call], Value]:
+    return lambda c: c.apply(name, c[0], second_operand(c))
 
 
 def folded(name: str) -> Callable[[Call], Value]:
@@ -27,7 +32,7 @@ def mean(c: Call) -> Value:
 
 def power(c: Call) -> Value:
     """The result has the element type of the base."""
-    base, exponent = c[0], c[1]
+    base, exponent = c[0], second_operand(c)
     if base.dtype in FLOATS or exponent.dtype not in FLOATS:
         return c.apply("pow", base, c.cast(exponent, base.dtype))
     return c.cast(c.apply("pow", c.cast(base, exponent.dtype), exponent), base.dtype)
@@ -129,7 +134,7 @@ BINARY = {
 }
 TABLE = {
     **{name: same(row, 1) for name, row in UNARY.items()},
-    **{name: same(row, 2) for name, row in BINARY.items()},
+    **{name: binary(row) for name, row in BINARY.items()},
     "BitCast": bit_cast,
     "BitShift": shift,
     "Cast": cast,
