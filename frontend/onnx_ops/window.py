@@ -9,6 +9,7 @@ from tilewright.frontend.onnx_ops.call import Call
 from tilewright.ir import dims
 from tilewright.ir.dims import Dim
 from tilewright.ir.graph import Value
+from tilewright.ir.ops.windows import Window
 
 
 @dataclass(frozen=True)
@@ -170,10 +171,31 @@ def root(c: Call, x: Value, p: float) -> Value:
 
 
 def lp_pool(c: Call) -> Value:
-    p = float(c.integer("p", 2))
-    powers = c.apply("pow", c.apply("abs", c[0]), p)
-    mean = pooled(c, "avg_pool", powers, count_include_pad=True)
-    return root(c, c.apply("mul", mean, float(windows(c, c[0]).taps)), p)
+    """(sum |x|^p)^(1/p) over windows: the mean times the taps, where zeros stand for all that is outside."""
+    x, p, window = c[0], float(c.integer("p", 2)), windows(c, c[0])
+    powers = c.apply("pow", c.apply("abs", x), p)
+    mean = c.apply(
+        "avg_pool",
+        powers,
+        kernel=window.kernel,
+        strides=window.strides,
+        pads=reaching(window, x.shape[2:]) if c.flag("ceil_mode") else window.pads,
+        dilations=window.dilations,
+        count_include_pad=True,
+    )
+    return root(c, c.apply("mul", mean, float(window.taps)), p)
+
+
+def reaching(window: Windows, sizes: Sequence[Dim]) -> tuple[Dim, ...]:
+    """Pads with which as many windows fit wholly as there are with ceil_mode."""
+    rank = len(sizes)
+    ends: list[Dim] = []
+    columns = zip(window.kernel, window.strides, window.dilations, window.pads[:rank], window.pads[rank:], strict=True)
+    for size, column in zip(sizes, columns, strict=True):
+        axis = Window(*column)
+        steps = dims.product([dims.sub(axis.count_ceil(size), 1), axis.stride])
+        ends.append(dims.maximum(axis.after, dims.sub(dims.add(steps, axis.extent), dims.add(size, axis.before))))
+    return (*window.pads[:rank], *ends)
 
 
 def spatial(c: Call) -> tuple[int, ...]:
