@@ -23,6 +23,7 @@ from tilewright.frontend.onnx_ops import (
     product,
     quantization,
     recurrence,
+    random,
     reduction,
     resizing,
     rotary,
@@ -33,6 +34,7 @@ from tilewright.frontend.onnx_ops import (
     source,
     spectral,
     unpooling,
+    training,
     window,
 )
 from tilewright.frontend.onnx_ops.call import Call
@@ -55,6 +57,7 @@ FAMILIES = (
     product,
     quantization,
     recurrence,
+    random,
     reduction,
     resizing,
     rotary,
@@ -65,6 +68,7 @@ FAMILIES = (
     source,
     spectral,
     unpooling,
+    training,
     window,
 )
 TABLE: Mapping[str, Converter | Mapping[int, Converter]] = {

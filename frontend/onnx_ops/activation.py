@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tilewright.frontend.onnx_ops.before_7 import slope
 from tilewright.frontend.onnx_ops.call import Call
 from tilewright.ir.graph import Value
@@ -113,21 +115,34 @@ def shrink(c: Call) -> Value:
     return c.cast(c.apply("where", c.apply("less", x, -edge), c.apply("add", x, bias), above), c[0].dtype)
 
 
+def in_single(convert: Callable[[Call], Value]) -> Callable[[Call], Value]:
+    """Computes with 16-bit floats in float32, and rounds once at the end."""
+
+    def converted(c: Call) -> Value:
+        dtype = c[0].dtype
+        if dtype not in ("float16", "bfloat16"):
+            return convert(c)
+        c.inputs = tuple(v if v is None else c.cast(v, "float32") for v in c.inputs)
+        return c.cast(convert(c), dtype)
+
+    return converted
+
+
 TABLE = {
-    "Celu": celu,
-    "Elu": elu,
+    "Celu": in_single(celu),
+    "Elu": in_single(elu),
     "Gelu": gelu,
-    "HardSigmoid": hard_sigmoid,
-    "HardSwish": hard_swish,
+    "HardSigmoid": in_single(hard_sigmoid),
+    "HardSwish": in_single(hard_swish),
     "LeakyRelu": leaky_relu,
-    "Mish": mish,
+    "Mish": in_single(mish),
     "PRelu": prelu,
     "Relu": relu,
-    "Selu": selu,
+    "Selu": in_single(selu),
     "Shrink": shrink,
-    "Softplus": softplus,
-    "Softsign": softsign,
-    "SwiGLU": swiglu,
-    "Swish": swish,
+    "Softplus": in_single(softplus),
+    "Softsign": in_single(softsign),
+    "SwiGLU": in_single(swiglu),
+    "Swish": in_single(swish),
     "ThresholdedRelu": thresholded_relu,
 }

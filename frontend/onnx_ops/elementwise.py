@@ -79,13 +79,6 @@ def identity(c: Call) -> Value:
     return c[0]
 
 
-def dropout(c: Call) -> tuple[Value, ...]:
-    training = c.optional(2)
-    if training is not None and c.number(training, "a training mode"):
-        raise c.unsupported("is in training mode")
-    return c[0], c.expand(c.constant(True), c[0].shape)
-
-
 UNARY = {
     "Abs": "abs",
     "Acos": "acos",
@@ -140,7 +133,6 @@ TABLE = {
     "Cast": cast,
     "CastLike": cast_like,
     "Clip": clip,
-    "Dropout": dropout,
     "Identity": identity,
     "IsInf": is_inf,
     "Max": folded("maximum"),

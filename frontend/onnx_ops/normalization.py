@@ -18,16 +18,42 @@ def scaled_and_shifted(c: Call, x: Value, scale: Value, shift: Value) -> Value:
     return c.apply("add", c.apply("mul", x, scale), shift)
 
 
-def batch_normalization(c: Call) -> Value:
-    """Inference only: a multiplication and an addition, whose factors fold when the statistics are constant."""
-    if c.flag("training_mode") or any(c.wanted[1:]):
-        raise c.unsupported("is in training mode")
+def batch_normalization(c: Call) -> Value | tuple[Value, ...]:
+    """For inference a multiplication and an addition, whose factors fold when the statistics are constant."""
+    if c.flag("training_mode") or (c.version < 14 and any(c.wanted[1:])):
+        return batch_training(c)
     x, gamma, beta, mean, variance = (c[i] for i in range(5))
+    return batch_normalized(c, x, gamma, beta, mean, variance)
+
+
+def batch_normalized(c: Call, x: Value, gamma: Value, beta: Value, mean: Value, variance: Value) -> Value:
     deviation = c.apply("sqrt", c.apply("add", variance, c.real("epsilon", 1e-5)))
     factor = c.apply("div", c.cast(gamma, variance.dtype), deviation)
-    shift = c.apply("sub", c.cast(beta, variance.dtype), c.apply("mul", mean, factor))
+    shift = c.apply("sub", c.cast(beta, variance.dtype), c.apply("mul", c.cast(mean, variance.dtype), factor))
     scale, shift = (c.cast(per_channel(c, v, x.rank), x.dtype) for v in (factor, shift))
     return scaled_and_shifted(c, x, scale, shift)
+
+
+def batch_training(c: Call) -> tuple[Value, ...]:
+    """By the batch's own statistics. The running ones move towards them, and before opset 14 the batch's come too."""
+    x, gamma, beta, mean, variance = (c[i] for i in range(5))
+    wide = c.cast(x, "float32") if x.dtype in ("float16", "bfloat16") else x
+    axes = [axis for axis in range(x.rank) if axis != 1]
+    centre = c.reduce("mean", wide, axes)
+    centred = c.apply("sub", wide, centre)
+    spread = c.reduce("mean", c.apply("mul", centred, centred), axes, keepdims=False)
+    centre = c.reshape(centre, (x.shape[1],))
+    y = batch_normalized(c, x, gamma, beta, centre, spread)
+    running = (moved_towards(c, old, new) for old, new in ((mean, centre), (variance, spread)))
+    batch = (c.cast(centre, mean.dtype), c.cast(spread, variance.dtype)) if c.version < 14 else ()
+    return (y, *running, *batch)
+
+
+def moved_towards(c: Call, old: Value, new: Value) -> Value:
+    """old * momentum + new * (1 - momentum), in the element type of `old`."""
+    momentum = c.real("momentum", 0.9)
+    kept = c.apply("mul", c.cast(old, new.dtype), momentum)
+    return c.cast(c.apply("add", kept, c.apply("mul", new, 1 - momentum)), old.dtype)
 
 
 def standardized(c: Call, x: Value, axes: Sequence[int], epsilon: float) -> Value:

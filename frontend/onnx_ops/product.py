@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tilewright.frontend.onnx_ops.call import Call
 from tilewright.frontend.onnx_ops.elementwise import same
+from tilewright.frontend.onnx_ops.indexing import index_along
 from tilewright.frontend.onnx_ops.shape import broadcast_shape
 from tilewright.ir import dims
 from tilewright.ir.dims import Dim
@@ -51,13 +52,26 @@ class Term:
 def einsum(c: Call) -> Value:
     """Operands are multiplied two at a time, each product a batched matrix product."""
     inputs, output = parse_equation(c)
-    terms = [Term(value, letters) for value, letters in zip(c.variadic(), inputs, strict=True)]
+    terms = [diagonal(c, value, letters) for value, letters in zip(c.variadic(), inputs, strict=True)]
     while len(terms) > 1:
         a, b, *rest = terms
         keep = set(output).union(*(t.letters for t in rest))
         terms = [multiply(c, a.sum_away(c, keep | set(b.letters)), b.sum_away(c, keep | set(a.letters)), keep), *rest]
     last = terms[0].sum_away(c, set(output))
     return c.transpose(last.value, [last.letters.index(x) for x in output])
+
+
+def diagonal(c: Call, value: Value, letters: str) -> Term:
+    """The operand with each letter once: where one comes again, the elements whose places along both axes are equal."""
+    for letter in dict.fromkeys(letters):
+        while letters.count(letter) > 1:
+            first, second = letters.index(letter), letters.rindex(letter)
+            places = index_along(c, value.shape[first], first, value.rank)
+            shape = [1 if axis == second else size for axis, size in enumerate(value.shape)]
+            value = c.apply("gather_elements", value, c.expand(places, shape), axis=second)
+            value = c.reshape(value, [size for axis, size in enumerate(value.shape) if axis != second])
+            letters = letters[:second] + letters[second + 1 :]
+    return Term(value, letters)
 
 
 def multiply(c: Call, a: Term, b: Term, keep: set[str]) -> Term:
@@ -104,8 +118,8 @@ def implicit_output(left: str) -> str:
 def check_letters(c: Call, inputs: list[str], output: str) -> None:
     if not all(text.isalpha() or not text for text in (*inputs, output)) or not set(output) <= set("".join(inputs)):
         raise c.malformed(f"has an equation that cannot be read: '{c.text('equation', '')}'")
-    if any(len(set(text)) != len(text) for text in (*inputs, output)):
-        raise c.unsupported("takes a diagonal, which is not supported yet")
+    if len(set(output)) != len(output):
+        raise c.malformed("names an axis of its result twice")
 
 
 TABLE = {"Einsum": einsum, "Gemm": gemm, "MatMul": same("matmul", 2)}
