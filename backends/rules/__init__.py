@@ -25,6 +25,7 @@ from tilewright.backends.rules import (
     scan,
     scatter,
     top_k,
+    trees,
 )
 from tilewright.backends.rules.rule import Rule
 from tilewright.backends.target import Target
@@ -44,6 +45,7 @@ RULES: tuple[Rule, ...] = (
     determinant.RULE,
     scatter.RULE,
     top_k.RULE,
+    trees.RULE,
     concat.RULE,
     pointwise.RULE,
     fallback.RULE,

@@ -36,6 +36,7 @@ from tilewright.ir.ops import (
     scan,
     selection,
     source,
+    trees,
     unary,
 )
 
@@ -47,6 +48,7 @@ FAMILIES = (
     normalization,
     scan,
     selection,
+    trees,
     contraction,
     deform_patches,
     attention,

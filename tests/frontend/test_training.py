@@ -14,8 +14,9 @@ DOMAIN = "ai.onnx.preview.training"
 PAIR = "float r, int64 t, float[n, s] a, float[s] b, float[n, s] ga, float[s] gb"
 CASES = {
     "Adagrad": (
-        f"({PAIR}, float[n, s] ha, float[s] hb) => (float[] xa, float[] xb, float[] ya, float[] yb) {{ xa, xb, ya, yb = "
-        f"{DOMAIN}.Adagrad <decay_factor = 0.1, epsilon = 0.5, norm_coefficient = 0.2> (r, t, a, b, ga, gb, ha, hb) }}"
+        f"({PAIR}, float[n, s] ha, float[s] hb) => (float[] xa, float[] xb, float[] ya, float[] yb) "
+        f"{{ xa, xb, ya, yb = {DOMAIN}.Adagrad "
+        "<decay_factor = 0.1, epsilon = 0.5, norm_coefficient = 0.2> (r, t, a, b, ga, gb, ha, hb) }"
     ),
     "Adam": (
         f"({PAIR}, float[n, s] va, float[s] vb, float[n, s] ha, float[s] hb) => "
@@ -23,8 +24,8 @@ CASES = {
         f"{DOMAIN}.Adam <norm_coefficient_post = 0.1, epsilon = 0.5> (r, t, a, b, ga, gb, va, vb, ha, hb) }}"
     ),
     "Momentum": (
-        f"({PAIR}, float[n, s] va, float[s] vb) => (float[] xa, float[] xb, float[] ya, float[] yb) {{ xa, xb, ya, yb = "
-        f'{DOMAIN}.Momentum <alpha = 0.9, beta = 0.4, mode = "nesterov", norm_coefficient = 0.1> '
+        f"({PAIR}, float[n, s] va, float[s] vb) => (float[] xa, float[] xb, float[] ya, float[] yb) "
+        f'{{ xa, xb, ya, yb = {DOMAIN}.Momentum <alpha = 0.9, beta = 0.4, mode = "nesterov", norm_coefficient = 0.1> '
         "(r, t, a, b, ga, gb, va, vb) }"
     ),
     "BatchNormalization": (
