@@ -25,8 +25,8 @@ from tilewright.frontend.onnx_ops import (
     normalization,
     product,
     quantization,
-    recurrence,
     random,
+    recurrence,
     reduction,
     resizing,
     rotary,
@@ -38,6 +38,7 @@ from tilewright.frontend.onnx_ops import (
     spectral,
     unpooling,
     training,
+    unpooling,
     window,
 )
 from tilewright.frontend.onnx_ops.call import Call
