@@ -28,11 +28,19 @@ def _attention(node: Node) -> Dim:
     return dims.add(scores, dims.product((2, *query[:3], key[2], value[3])))
 
 
+def _recurrent(node: Node) -> Dim:
+    """The product of the state with the recurrent weights, in every step and direction."""
+    return dims.product((2, *node.results[0].shape, node.inputs[1].shape[1]))
+
+
 CONTRACTIONS: dict[str, Callable[[Node], Dim]] = {
     "matmul": _matmul,
     "conv": _conv,
     "conv_transpose": _conv_transpose,
     "attention": _attention,
+    "gru": _recurrent,
+    "lstm": _recurrent,
+    "rnn": _recurrent,
 }
 
 

@@ -16,3 +16,10 @@ def pack_b(matrix: Array, nb: int) -> Array:
     padded = np.zeros((depth, blocks * nb), matrix.dtype)
     padded[:, :columns] = matrix
     return np.ascontiguousarray(padded.reshape(depth, blocks, nb).transpose(1, 0, 2))
+
+
+def pack_gates(weights: Array, gates: int, nb: int) -> Array:
+    """[D, G * H, K] -> [D, G * ceil(H / nb), K, nb]: each gate transposed, as `pack_b` does."""
+    split = weights.reshape(len(weights), gates, -1, weights.shape[2])
+    packed = [pack_b(matrix.T, nb) for direction in split for matrix in direction]
+    return np.ascontiguousarray(np.stack(packed).reshape(len(weights), -1, *packed[0].shape[1:]))

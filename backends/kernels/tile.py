@@ -69,13 +69,14 @@ def multiply(
     a: Callable[[Expr, Expr], Expr],
     b: Callable[[Expr, Expr], Expr],
     out: Callable[[Expr, Expr, Expr], None],
+    dtype: str = "float32",
 ) -> None:
     """out(r, c, sum over d of a(r, d) * b(d, c)) for r < rows and c < tile.columns, all in registers.
 
     Few rows have too few independent sums to hide the latency of a multiply-add: they keep several per element.
     """
     splits = max(1, 8 // (rows * tile.vectors))
-    sums = [_accumulators(k, tile, rows, f"sum{s}") for s in range(splits)]
+    sums = [_accumulators(k, tile, rows, f"sum{s}", dtype) for s in range(splits)]
 
     def step(d: Expr, target: list[Buffer]) -> None:
         with k.unrolled(rows, name="r") as r:
@@ -95,9 +96,9 @@ def multiply(
     _write_sums(k, tile, rows, sums, out)
 
 
-def _accumulators(k: Loops, tile: Tile, rows: int, name: str) -> list[Buffer]:
+def _accumulators(k: Loops, tile: Tile, rows: int, name: str, dtype: str) -> list[Buffer]:
     """One zeroed buffer per column of registers; LLVM keeps them there once the loop over rows is unrolled."""
-    buffers = [k.local(f"{name}_{v}", (rows * tile.lanes,)) for v in range(tile.vectors)]
+    buffers = [k.local(f"{name}_{v}", (rows * tile.lanes,), dtype) for v in range(tile.vectors)]
     for buffer in buffers:
         with k.unrolled(rows) as r, k.vectorized(tile.lanes) as lane:
             k.store(buffer, (r * tile.lanes + lane,), 0.0)
