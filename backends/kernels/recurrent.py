@@ -37,7 +37,7 @@ class Layer:
     `backward` tells for each direction whether it runs from the end. `x(t, b, column)` is what a step adds to the
     gates, `weights(d, block, depth, column)` the packed recurrent weights, `initial[i](d, b, j)` the states to begin
     with, `lengths(b)` an index from 0 to `steps`, or None where all sequences have all steps, `extra(d, column)` the
-    cell's own parameters. `every` is [T, D, B, H], each of `last` [D, B, H]. With `whole_batch` a task has all rows.
+    cell's own parameters. `every` is [T, D, B, H], each of `last` [D, B, H].
     """
 
     dtype: str
@@ -54,7 +54,6 @@ class Layer:
     extra_parts: int
     every: Buffer
     last: Sequence[Buffer]
-    whole_batch: bool
 
 
 def walk(k: Loops, b: Scalars, tile: Tile, layer: Layer, threads: int, cell: Cell, *, alike: bool) -> None:
@@ -86,8 +85,6 @@ def walk(k: Loops, b: Scalars, tile: Tile, layer: Layer, threads: int, cell: Cel
 
 def _rows(tile: Tile, layer: Layer, threads: int) -> Index:
     """Rows of the batch for a task: all threads have some, but no more than what stays in the cache."""
-    if layer.whole_batch:
-        return layer.batch
     share = ceildiv(layer.batch * len(layer.backward), threads)
     return maximum(1, minimum(share, _TILES_PER_TASK * tile.rows))
 

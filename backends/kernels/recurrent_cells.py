@@ -165,26 +165,30 @@ class Rnn:
 
 
 def _round(task: Task, state: Buffer, rounded: Buffer) -> None:
-    """rounded = state as unsigned 8 bits hold it, with one scale for all rows, whose range holds zero."""
+    """rounded = state as unsigned 8 bits hold it, with one scale for each row, whose range holds zero."""
+    with task.k.serial(task.count, name="r") as r:
+        _round_row(task, r, state, rounded)
+
+
+def _round_row(task: Task, r: Expr, state: Buffer, rounded: Buffer) -> None:
     k, b, dtype = task.k, task.b, task.layer.dtype
-    low, high, zero = (k.local(name, (1,), dtype) for name in ("low", "high", "zero"))
+    low, high, zero, scale = (k.local(name, (1,), dtype) for name in ("low", "high", "zero", "scale"))
     k.store(low, (0,), 0.0)
     k.store(high, (0,), 0.0)
-    with k.serial(task.count, name="r") as r, k.serial(task.layer.hidden, name="j") as j:
+    with k.serial(task.layer.hidden, name="j") as j:
         k.store(low, (0,), b.minimum(low[0], state[r, j]))
         k.store(high, (0,), b.maximum(high[0], state[r, j]))
     width = k.let("width", high[0] - low[0])
-    scale = k.let("scale", b.select(width > 0.0, width / 255.0, 1.0))
-    k.store(zero, (0,), b.round(-low[0] / scale))
+    k.store(scale, (0,), b.select(width > 0.0, width / 255.0, 1.0))
+    k.store(zero, (0,), b.round(-low[0] / scale[0]))
 
-    def change(value: Callable[[Expr, Expr], Expr]) -> None:
-        with k.serial(task.count, name="r") as r:
-            task.each(lambda j: k.store(rounded, (r, j), value(r, j)))
+    def change(value: Callable[[Expr], Expr]) -> None:
+        task.each(lambda j: k.store(rounded, (r, j), value(j)))
 
-    change(lambda r, j: b.round(state[r, j] / scale) + zero[0])
-    change(lambda r, j: b.maximum(rounded[r, j], 0.0))
-    change(lambda r, j: b.minimum(rounded[r, j], 255.0))
-    change(lambda r, j: (rounded[r, j] - zero[0]) * scale)
+    change(lambda j: b.round(state[r, j] / scale[0]) + zero[0])
+    change(lambda j: b.maximum(rounded[r, j], 0.0))
+    change(lambda j: b.minimum(rounded[r, j], 255.0))
+    change(lambda j: (rounded[r, j] - zero[0]) * scale[0])
 
 
 CELLS: Mapping[str, tuple[type[Lstm] | type[Gru] | type[Rnn], int]] = {

@@ -96,7 +96,6 @@ def _layer(group: Group, node: Node, gates: int, packed: Buffer) -> Layer:
         extra_parts=3 if node.op.name == "lstm" else 1,
         every=group.outputs[node.results[0]],
         last=[group.outputs[v] for v in node.results[1:]],
-        whole_batch=bool(node.attrs.get("round_state", False)),
     )
 
 

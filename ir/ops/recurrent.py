@@ -115,12 +115,12 @@ def _functions(attrs: Attrs, direction: int, count: int) -> list[Function]:
 
 
 def rounded_state(h: Array) -> Array:
-    """h as 8 bits can hold it: unsigned, one scale for the whole batch, whose range holds zero."""
-    low, high = min(h.min(initial=0.0), 0.0), max(h.max(initial=0.0), 0.0)
-    scale = np.float32(high - low) / np.float32(255) if high > low else np.float32(1)
-    zero = np.clip(np.rint(np.float32(-low) / scale), 0, 255)
-    rounded: Array = (np.clip(np.rint(h.astype(np.float32) / scale) + zero, 0, 255) - zero) * scale
-    return rounded.astype(h.dtype)
+    """h as 8 bits can hold it: unsigned, one scale for each row, whose range holds zero."""
+    low, high = (fold(h, axis=1, keepdims=True, initial=0.0) for fold in (np.min, np.max))
+    scale = np.where(high > low, (high - low) / 255, 1.0)
+    zero = np.rint(-low / scale)
+    rounded: Array = (np.clip(np.rint(h / scale) + zero, 0, 255) - zero) * scale
+    return rounded
 
 
 def _lstm_cell(attrs: Attrs, direction: int, rest: Sequence[Array]) -> Step:
@@ -181,6 +181,7 @@ def _samples_lstm() -> Sequence[Sample]:
         _sample(4, 2, f"{usual} hard_sigmoid softsign relu", direction="bidirectional", extra=3, lengths=VARYING),
         _sample(4, 2, usual, "float64", direction="reverse", input_forget=True, clip=0.75, lengths=VARYING),
         _sample(4, 2, "sigmoid affine elu", extra=3),
+        _sample(4, 2, usual, "float64", round_state=True, input_forget=True),
     ]
 
 
@@ -220,7 +221,8 @@ ROWS: tuple[Op, ...] = (
         {**_ATTRS, "input_forget": False, "round_state": False},
         _samples_lstm,
         "Long short-term memory with the gates i, o, f, c and, as a sixth input, peepholes [D, 3 * H] for i, o and f. "
-        "`input_forget` makes f = 1 - i; `round_state` rounds H to 8 bits before it is multiplied. " + _CLIPPED,
+        "`input_forget` makes f = 1 - i; `round_state` rounds each row of H to 8 bits before it is multiplied. "
+        + _CLIPPED,
     ),
     Op(
         "gru",
