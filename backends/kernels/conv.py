@@ -1,4 +1,4 @@
-"""Convolution of float32 images as a matrix product: weights times patches (`patches.py`), never stored as a matrix.
+"""Convolution of float32 or int32 images as a matrix product: weights times patches (`patches.py`), never stored.
 
 A register tile holds a block of result channels by a few vectors of neighbouring results. Depthwise and pointwise
 convolutions are the same loops with other extents.
@@ -46,6 +46,8 @@ class Conv:
     outputs: int
     groups: int
     axes: tuple[Axis, ...]
+    dtype: str = "float32"
+    """float32 or int32, whose sums wrap around."""
 
     @property
     def taps(self) -> int:
@@ -59,7 +61,7 @@ class Conv:
 def emit_conv(k: Loops, machine: Vectors, conv: Conv, load: Load, weights: Buffer, store: Store) -> None:
     """`store(n, o, places, value)` for every result: the sum over channels c and taps of input times weight.
 
-    `load(n, c, *places)` gives the input, float32. `weights` is packed by `pack_conv` for `conv.block(machine)`.
+    `load(n, c, *places)` gives the input, of `conv.dtype`. `pack_conv` made `weights` for `conv.block(machine)`.
     `store` must be idempotent; it is called with vectors along the last axis, or of result channels if all axes are 1.
     """
     if all(axis.is_trivial for axis in conv.axes):
@@ -83,10 +85,10 @@ def _emit_points(k: Loops, conv: Conv, height: int, load: Load, weights: Buffer,
     spot = (0,) * len(conv.axes)
     extents = (conv.batch, conv.groups, div_up(per_group, height))
     with tasks(k, extents, product((conv.batch, conv.outputs, depth)) >= _FORK_WORK) as (n, g, b):
-        sums = [k.local("sum", (height,)) for _ in range(_CHAINS)]
+        sums = [k.local("sum", (height,), conv.dtype) for _ in range(_CHAINS)]
         for each in sums:
             with k.vectorized(height) as r:
-                k.store(each, (r,), 0.0)
+                k.store(each, (r,), 0)
 
         def step(c: Index, to: Buffer) -> None:
             x = k.let("x", load(n, g * depth + c, *spot))
@@ -165,14 +167,14 @@ class _Kernel:
         def load(c: Index, places: Indices) -> Expr:
             return self.load(n, g * self.depth + c, places)
 
-        patch = self.k.scratch("patch", (self.depth * blocking.planes * blocking.plane + self.width,))
-        fill_patch(self.k, self.machine.lanes, blocking, block, patch, self.depth, const(0, "float32"), load)
+        patch = self.k.scratch("patch", (self.depth * blocking.planes * blocking.plane + self.width,), self.conv.dtype)
+        fill_patch(self.k, self.machine.lanes, blocking, block, patch, self.depth, const(0, self.conv.dtype), load)
         return patch
 
     def _channels(self, blocking: Blocking, block: Block, n: Index, g: Index, b: Index, patch: Buffer) -> None:
         """All results of a block of channels: sums to a scratch buffer, then what follows, row by row."""
         k, lanes = self.k, self.machine.lanes
-        sums = k.scratch("sums", (self.height, blocking.rows * blocking.pitch + self.width))
+        sums = k.scratch("sums", (self.height, blocking.rows * blocking.pitch + self.width), self.conv.dtype)
         self._sums(blocking, block, g, b, patch, sums)
         with k.serial(minimum(self.height, self.per_group - b * self.height)) as r, k.serial(block.rows) as i:
 
@@ -199,11 +201,11 @@ class _Kernel:
     ) -> None:
         """A register tile: `height` channels by `width` results from number `first`."""
         k, lanes = self.k, self.machine.lanes
-        tile = k.local("tile", (self.height * width,))
+        tile = k.local("tile", (self.height * width,), self.conv.dtype)
         spots = [(r, v) for r in range(self.height) for v in range(0, width, lanes)]
         for r, v in spots:
             with k.vectorized(lanes) as lane:
-                k.store(tile, (r * width + v + lane,), 0.0)
+                k.store(tile, (r * width + v + lane,), 0)
         with k.serial(self.depth) as c:
 
             def step(taps: Indices) -> None:

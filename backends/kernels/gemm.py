@@ -32,7 +32,7 @@ _ROWS_AT_ONCE = 256  # rows of A that should stay in the cache while B passes by
 def gemm(k: Loops, tile: Tile, rows: Index, columns: Index, depth: Index, a: Load, b: Buffer, store: Store) -> None:
     """store(i, j, sum over d of a(i, d) * B[d, j]) for a constant B.
 
-    `a(i, d)` gives float32; it is evaluated once for each block of columns. `b` is float32
+    `a(i, d)` gives numbers of `tile.dtype`; it is evaluated once for each block of columns. `b` is of that type,
     [ceil(columns / tile.columns), depth, tile.columns], as `packing.pack_b` makes it. `store` emits the statements for
     one element, inside a vectorized loop over j.
     """
@@ -65,7 +65,7 @@ def batched_gemm(
     total = product(batch)
     with k.parallel(total * column_blocks * row_chunks, worth=_worth(total * rows, columns, depth)) as task:
         *place, block, chunk = k.indices(task, (*batch, column_blocks, row_chunks))
-        panel = k.scratch("panel", (depth, tile.columns))
+        panel = k.scratch("panel", (depth, tile.columns), tile.dtype)
         _pack_panel(k, tile, block * tile.columns, columns, depth, panel, lambda d, j: b(*place, d, j))
         tiles = ceildiv(minimum(rows - chunk * _ROWS_AT_ONCE, _ROWS_AT_ONCE), tile.rows)
         with k.serial(tiles) as i:
@@ -88,7 +88,7 @@ def _block(
 ) -> None:
     """One tile of C, at row `start` and column block `block`: sums to a small buffer, then the epilogue on that."""
     height = k.let("height", index(minimum(rows - start, tile.rows)))
-    sums = k.local("sums", (tile.rows * tile.columns,))
+    sums = k.local("sums", (tile.rows * tile.columns,), tile.dtype)
 
     def part(count: int, first: Index) -> None:
         def out(r: Expr, column: Expr, value: Expr) -> None:
@@ -114,7 +114,7 @@ def _pack_panel(k: Loops, tile: Tile, first: Expr, columns: Index, depth: Index,
     with k.serial(depth, name="d") as d:
         k.lanes(width, tile.lanes, lambda c: k.store(panel, (d, c), b(d, first + c)))
         with k.serial(tile.columns - width, start=width) as c:
-            k.store(panel, (d, c), 0.0)
+            k.store(panel, (d, c), 0)
 
 
 def _worth(rows: Index, columns: Index, depth: Index) -> Condition:

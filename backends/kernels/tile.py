@@ -11,10 +11,12 @@ from tilewright.backends.kernels import vmath
 from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, index, quotient
 from tilewright.backends.target import Target
 
+SUMMED = ("float32", "int32")  # what the register tiles multiply and sum
+
 
 @dataclass(frozen=True)
 class Vectors:
-    """What a machine has: `lanes` float32 per vector register, and how many registers."""
+    """What a machine has: `lanes` numbers of 32 bits per vector register, and how many registers."""
 
     lanes: int = 16
     registers: int = 32
@@ -27,21 +29,23 @@ class Vectors:
 
 @dataclass(frozen=True)
 class Tile:
-    """`rows` x `columns` float32 accumulators in registers; columns are whole vectors."""
+    """`rows` x `columns` accumulators of 32 bits in registers; columns are whole vectors."""
 
     rows: int
     columns: int
     lanes: int
+    dtype: str = "float32"
+    """float32 or int32, whose sums wrap around."""
 
     @property
     def vectors(self) -> int:
         return self.columns // self.lanes
 
 
-def choose_tile(machine: Vectors, columns: Index) -> Tile:
+def choose_tile(machine: Vectors, columns: Index, dtype: str = "float32") -> Tile:
     """The cheapest tile for a matrix of `columns`: padding is wasted, and small tiles load more per product."""
     widths = [w for w in (1, 2, 3, 4) if _rows(machine, w) >= 2]
-    tiles = [Tile(_rows(machine, w), w * machine.lanes, machine.lanes) for w in widths]
+    tiles = [Tile(_rows(machine, w), w * machine.lanes, machine.lanes, dtype) for w in widths]
     return min(tiles, key=lambda tile: _cost(tile, columns))
 
 
@@ -69,14 +73,13 @@ def multiply(
     a: Callable[[Expr, Expr], Expr],
     b: Callable[[Expr, Expr], Expr],
     out: Callable[[Expr, Expr, Expr], None],
-    dtype: str = "float32",
 ) -> None:
     """out(r, c, sum over d of a(r, d) * b(d, c)) for r < rows and c < tile.columns, all in registers.
 
     Few rows have too few independent sums to hide the latency of a multiply-add: they keep several per element.
     """
     splits = max(1, 8 // (rows * tile.vectors))
-    sums = [_accumulators(k, tile, rows, f"sum{s}", dtype) for s in range(splits)]
+    sums = [_accumulators(k, tile, rows, f"sum{s}") for s in range(splits)]
 
     def step(d: Expr, target: list[Buffer]) -> None:
         with k.unrolled(rows, name="r") as r:
@@ -96,12 +99,12 @@ def multiply(
     _write_sums(k, tile, rows, sums, out)
 
 
-def _accumulators(k: Loops, tile: Tile, rows: int, name: str, dtype: str) -> list[Buffer]:
+def _accumulators(k: Loops, tile: Tile, rows: int, name: str) -> list[Buffer]:
     """One zeroed buffer per column of registers; LLVM keeps them there once the loop over rows is unrolled."""
-    buffers = [k.local(f"{name}_{v}", (rows * tile.lanes,), dtype) for v in range(tile.vectors)]
+    buffers = [k.local(f"{name}_{v}", (rows * tile.lanes,), tile.dtype) for v in range(tile.vectors)]
     for buffer in buffers:
         with k.unrolled(rows) as r, k.vectorized(tile.lanes) as lane:
-            k.store(buffer, (r * tile.lanes + lane,), 0.0)
+            k.store(buffer, (r * tile.lanes + lane,), 0)
     return buffers
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from tilewright.backends.kernels.gemm import batched_gemm
 from tilewright.backends.kernels.group import Group, Layout
 from tilewright.backends.kernels.loops import Expr
-from tilewright.backends.kernels.tile import Vectors, choose_tile
+from tilewright.backends.kernels.tile import SUMMED, Vectors, choose_tile
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.graph import Value
 from tilewright.ir.ops.elementwise import broadcast_reader
@@ -17,8 +17,8 @@ def declines(group: Group) -> str:
     node = group.anchor
     if node is None or node.op.name != "matmul":
         return "is not a matmul"
-    if any(v.rank < 2 or v.dtype != "float32" for v in node.inputs):
-        return "has an operand that is a vector or not float32"
+    if any(v.rank < 2 or v.dtype not in SUMMED for v in node.inputs):
+        return "has an operand that is a vector, or neither float32 nor int32"
     return "sums nothing" if group.is_empty else ""
 
 
@@ -35,7 +35,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     def store(*place: Expr) -> None:
         finish(place[:-1], place[-1])
 
-    tile = choose_tile(Vectors.of(group.target), columns)
+    tile = choose_tile(Vectors.of(group.target), columns, left.dtype)
     batched_gemm(group.k, tile, batch, rows, columns, left.shape[-1], a, b, store)
     return {}
 

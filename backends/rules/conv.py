@@ -11,7 +11,7 @@ from tilewright.backends.kernels.loops import Expr, Index
 from tilewright.backends.kernels.packing_conv import pack_conv, packed_conv_shape
 from tilewright.backends.kernels.patches import Axis
 from tilewright.backends.kernels.ranges import Indices
-from tilewright.backends.kernels.tile import Vectors
+from tilewright.backends.kernels.tile import SUMMED, Vectors
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.graph import Node, Value
 
@@ -20,7 +20,7 @@ def declines(group: Group) -> str:
     node = group.anchor
     if node is None or node.op.name != "conv":
         return "is not a convolution"
-    if node.inputs[0].dtype != "float32":
+    if node.inputs[0].dtype not in SUMMED:
         return f"works on {node.inputs[0].dtype}"
     if not isinstance(node.inputs[0].shape[1], int):
         return "its number of channels is dynamic"
@@ -48,7 +48,8 @@ def emit(group: Group) -> Mapping[Value, Layout]:
 def _sizes(group: Group, node: Node) -> Conv:
     image, weights = node.inputs[:2]
     batch, channels, *sizes = group.shape(image)
-    return Conv(batch, int(channels), int(weights.shape[0]), node.attrs["groups"], window_axes(group, node, sizes))
+    axes = window_axes(group, node, sizes)
+    return Conv(batch, int(channels), int(weights.shape[0]), node.attrs["groups"], axes, image.dtype)
 
 
 def window_axes(group: Group, node: Node, sizes: list[Index]) -> tuple[Axis, ...]:

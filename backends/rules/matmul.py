@@ -12,7 +12,7 @@ from tilewright.backends.kernels.group import Group, Layout
 from tilewright.backends.kernels.loops import Expr, Index, index
 from tilewright.backends.kernels.packing import pack_b
 from tilewright.backends.kernels.ranges import product
-from tilewright.backends.kernels.tile import Tile, Vectors, choose_tile
+from tilewright.backends.kernels.tile import SUMMED, Tile, Vectors, choose_tile
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.graph import Value
 
@@ -22,7 +22,7 @@ def declines(group: Group) -> str:
     if node is None or node.op.name != "matmul":
         return "is not a matmul"
     left, right = node.inputs
-    if left.dtype != "float32":
+    if left.dtype not in SUMMED:
         return f"works on {left.dtype}"
     if group.is_empty:
         return "sums nothing"
@@ -36,7 +36,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     assert node is not None
     left, right = node.inputs
     depth, columns = (int(d) for d in right.shape)
-    tile = choose_tile(Vectors.of(group.target), columns)
+    tile = choose_tile(Vectors.of(group.target), columns, left.dtype)
     layouts = {right: _layout(tile, depth, columns)}
     group.place(layouts, held=node.results[0])
     leading = group.shape(left)[:-1]

@@ -45,10 +45,11 @@ def emit(group: Group) -> Mapping[Value, Layout]:
 
 def _tile(group: Group, weights: Value) -> Tile:
     machine = Vectors.of(group.target)
+    assert group.anchor is not None
     if weights.dtype == "float64":
         machine = Vectors(machine.lanes // 2, machine.registers)
     tile = choose_tile(machine, group.b.dim(weights.shape[2]))
-    return Tile(min(tile.rows, _ROWS), tile.columns, tile.lanes)
+    return Tile(min(tile.rows, _ROWS), tile.columns, tile.lanes, group.anchor.inputs[0].dtype)
 
 
 def _layout(tile: Tile, weights: Value, gates: int) -> Layout:

@@ -1,0 +1,68 @@
+"""Integer products compiled: exact, also where sums pass 2**24 and where the products are fused with what follows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx import numpy_helper
+
+import tilewright as tw
+from tests.frontend.onnx_text import model
+from tilewright.ir.op import Array
+
+RANDOM = np.random.default_rng(0)
+
+
+def octets(dtype: str, *shape: int) -> Array:
+    """All values of an 8-bit type, in random places."""
+    limits = np.iinfo(dtype)
+    return RANDOM.integers(limits.min, limits.max + 1, shape).astype(dtype)
+
+
+def weighted(text: str, weights: Array) -> tw.CompiledModel:
+    """The model with `w` as an initializer, compiled."""
+    proto = model(text, 10)
+    proto.graph.initializer.append(numpy_helper.from_array(weights, "w"))
+    return tw.compile(proto, check=False)
+
+
+def rules(compiled: tw.CompiledModel) -> str:
+    return str(compiled.report())
+
+
+@pytest.mark.parametrize(
+    ("left", "right"), [("uint8", "int8"), ("uint8", "uint8"), ("int8", "int8"), ("int8", "uint8")]
+)
+def test_matmul_integer_is_exact(left: str, right: str) -> None:
+    a, w = octets(left, 9, 600), octets(right, 600, 37)
+    text = (
+        f"({left}[n, 600] a) => (int32[] y) <{left} z = {{100}}, {right} v = {{3}}> {{ y = MatMulInteger(a, w, z, v) }}"
+    )
+    compiled = weighted(text, w)
+    assert "packed gemm" in rules(compiled)
+    np.testing.assert_array_equal(compiled(a), (a.astype(np.int32) - 100) @ (w.astype(np.int32) - 3))
+
+
+def test_two_activations_are_exact() -> None:
+    a, b = octets("uint8", 3, 5, 70), octets("int8", 3, 70, 9)
+    compiled = tw.compile(
+        model("(uint8[n, s, k] a, int8[n, k, m] b) => (int32[] y) { y = MatMulInteger(a, b) }", 10), check=False
+    )
+    y = compiled(a, b)
+    assert "batched gemm" in rules(compiled)
+    np.testing.assert_array_equal(y, a.astype(np.int32) @ b.astype(np.int32))
+
+
+@pytest.mark.parametrize("size", [1, 11])
+def test_conv_integer_is_exact(size: int) -> None:
+    kernel = min(size, 3)
+    x, w = octets("uint8", 2, 40, size, size), octets("uint8", 6, 40, kernel, kernel)
+    pads = kernel // 2
+    text = f"""(uint8[n, 40, {size}, {size}] x) => (int32[] y) <uint8 z = {{7}}, uint8 v = {{128}}>
+        {{ y = ConvInteger <pads = [{pads}, {pads}, {pads}, {pads}]> (x, w, z, v) }}"""
+    compiled = weighted(text, w)
+    padded = np.pad(x.astype(np.int64) - 7, ((0, 0), (0, 0), (pads, pads), (pads, pads)))
+    seen = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), (2, 3))
+    y = compiled(x)
+    assert "fallback" not in rules(compiled)
+    np.testing.assert_array_equal(y, np.einsum("nchwij,ocij->nohw", seen, w.astype(np.int64) - 128))
