@@ -1,6 +1,7 @@
 # make demo   compile a real sentence encoder, check it, use it and time it
 # make test   linters, types, layers and every test
-# make check  what CI runs: make test in a fresh virtual environment
+# make test-onnx  all of ONNX's own test cases; UPDATE=1 rewrites docs/operators.md, ONLY=text picks cases
+# make check  what CI runs: make test, then make test-onnx, in a fresh virtual environment
 # make fix    put imports and formatting right
 # make bench  every benchmark, beside onnxruntime
 
@@ -12,7 +13,7 @@ comma  := ,
 LINKER := $(if $(shell command -v ld || command -v cc),,$(comma)linker)
 VERDICT = && echo "make $@: PASSED" || { echo "make $@: FAILED, the lines above say why"; exit 1; }
 
-.PHONY: demo test check fix bench
+.PHONY: demo test test-onnx check fix bench
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.installed
@@ -20,6 +21,9 @@ demo: $(VENV)/demo.installed
 
 test: $(VENV)/test.installed
 	@{ $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/pytest -n auto --maxprocesses 4; } $(VERDICT)
+
+test-onnx: $(VENV)/test.installed
+	@$(BIN)/python -m tests.onnx_suite $(if $(UPDATE),--update) $(if $(ONLY),--only '$(ONLY)') $(VERDICT)
 
 check:
 	.ci/run
