@@ -87,7 +87,7 @@ def build_executable(
     if sizes:
         objects["tilewright_sizes"] = sizes
     library = _cached(digest("library", *objects, *objects.values()), store, lambda: link(objects))
-    store.prune()
+    store.prune_at_times()
     return Executable(library, bytecode)
 
 

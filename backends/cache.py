@@ -23,6 +23,7 @@ _FOLDER, _LIMIT = "TILEWRIGHT_CACHE", "TILEWRIGHT_CACHE_LIMIT"
 _DIGEST_SIZE = hashlib.sha256().digest_size
 _SOURCES = ("backends", "ir")
 _PART, _ABANDONED_SECONDS = ".part-", 3600
+_MARK, _SECONDS_BETWEEN_PRUNINGS = ".pruned", 60
 
 
 def default_folder() -> Path:
@@ -96,6 +97,14 @@ class Store:
         except OSError as error:
             self._writable = False
             warnings.warn(f"Nothing is cached, as {self.folder} cannot be written: {error}", stacklevel=2)
+
+    def prune_at_times(self) -> None:
+        """Prune, unless some process did a minute ago: with thousands of entries that takes a while."""
+        mark = self.folder / _MARK
+        with contextlib.suppress(OSError):  # no folder, or one that we may only read: nothing to prune
+            if not mark.exists() or time.time() - mark.stat().st_mtime > _SECONDS_BETWEEN_PRUNINGS:
+                mark.touch()
+                self.prune()
 
     def prune(self) -> None:
         """Remove the least recently used entries until the store is within its limit."""

@@ -107,6 +107,19 @@ def test_leftovers_of_killed_processes_go_but_not_what_is_being_written(tmp_path
     assert [path.name for path in folder.iterdir()] == [".part-young"]
 
 
+def test_pruned_once_a_minute(tmp_path: Path) -> None:
+    store = Store(tmp_path, limit=0)
+    store.prune_at_times()  # there is no folder yet
+    kept = []
+    for age in (None, 10, 100):
+        store.put(KEY, b"some code")
+        if age is not None:
+            os.utime(store.folder / ".pruned", (time.time() - age,) * 2)
+        store.prune_at_times()
+        kept.append(store.get(KEY) is not None)
+    assert kept == [False, True, False]
+
+
 def test_folder_and_limit_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TILEWRIGHT_CACHE", str(tmp_path))
     monkeypatch.setenv("TILEWRIGHT_CACHE_LIMIT", "12345")
