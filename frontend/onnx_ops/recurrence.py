@@ -110,27 +110,39 @@ def microsoft_causal_convolution(c: Call) -> tuple[Value, ...]:
 
 
 def tensor_scatter(c: Call) -> Value:
-    """The cache with an update from a place of each batch on, around its end in the mode circular.
-
-    Each place of the cache asks which place of the update it gets.
-    """
-    cache, update, begin = c[0], c[1], c.optional(2)
+    """The cache with an update from a place of each batch on, around its end in the mode circular."""
+    cache, update = c[0], c[1]
     axis, mode = c.axis(c.integer("axis", -2), cache.rank), c.text("mode", "linear")
     if axis == 0 or mode not in ("linear", "circular") or update.rank != cache.rank:
         raise c.malformed(f"writes along the axis {axis} in the mode '{mode}', an update {update.type}")
+    return written_into(c, cache, update, c.optional(2), axis, circular=mode == "circular")
+
+
+def written_into(
+    c: Call, cache: Value, update: Value, begin: Value | None, axis: int, *, circular: bool = False
+) -> Value:
+    """Each place of the cache asks which place of the update it gets, if any.
+
+    The update is gathered by its second axis, so that rows are read whole; `begin` is int64[B], zeros if left out.
+    """
     if update.shape[axis] == 0:
         return cache
-    place = index_along(c, cache.shape[axis], axis, cache.rank)
+    batch, length = cache.shape[0], cache.shape[axis]
+    place = c.expand(index_along(c, length, 1, 2), (batch, length))
     if begin is not None:
-        begin = c.cast(begin, "int64")
-        place = c.apply("sub", place, c.reshape(begin, (*begin.shape, *[1] * (cache.rank - 1))))
-    if mode == "circular":
-        place = c.apply("mod", place, c.size_value(cache.shape[axis]))
+        place = c.apply("sub", place, c.reshape(c.cast(begin, "int64"), (batch, 1)))
+    if circular:
+        place = c.apply("mod", place, c.size_value(length))
     last = c.apply("sub", c.size_value(update.shape[axis]), 1)
     written = c.apply("logical_and", c.apply("greater_equal", place, 0), c.apply("less_equal", place, last))
-    source = c.apply("minimum", c.apply("maximum", place, 0), last)
-    new = c.apply("gather_elements", update, c.expand(source, cache.shape), axis=axis)
-    return c.apply("where", written, new, cache)
+    source = c.reshape(c.apply("minimum", c.apply("maximum", place, 0), last), (batch, length, 1))
+    rest = [a for a in range(1, cache.rank) if a != axis]
+    rows = c.apply("gather_nd", c.transpose(update, (0, axis, *rest)), source, batch_dims=1)
+    back = [0] * cache.rank
+    for place_now, place_then in enumerate((0, axis, *rest)):
+        back[place_then] = place_now
+    along = [length if a == axis else 1 for a in range(1, cache.rank)]
+    return c.apply("where", c.reshape(written, (batch, *along)), c.transpose(rows, back), cache)
 
 
 TABLE = {

@@ -47,6 +47,13 @@ def nhwc_conv(x: Array, w: Array) -> Array:
     return np.asarray(x[:, :, :-1] @ w[:, :, 0, 0].T + x[:, :, 1:] @ w[:, :, 0, 1].T)
 
 
+def attended(q: Array, k: Array, v: Array, bias: Any = 0.0) -> Array:
+    """[B, S, H * D] of [B, length, H, D]."""
+    scores = np.einsum("bshd,bthd->bhst", q, k) / math.sqrt(q.shape[3]) + bias
+    mixed = np.einsum("bhst,bthd->bshd", softmax(scores), v)
+    return np.asarray(mixed.reshape(*mixed.shape[:2], -1))
+
+
 CASES: dict[str, Callable[..., Any]] = {
     "(float[n, s, 6] x, float[6] b, float[n, s, 6] k) => (float[] y) { y = com.microsoft.BiasAdd(x, b, k) }": (
         lambda x, b, k: x + b + k
@@ -71,6 +78,14 @@ CASES: dict[str, Callable[..., Any]] = {
     "(float[n, h, w, 6] x, float[6] g, float[6] b, float[n, 6] k, float[6] a) => (float[] y, float[] s)"
     " { y, s = com.microsoft.SkipGroupNorm <groups = 2, activation = 1> (x, g, b, k, a) }": (
         lambda x, g, b, k, a: (silu(group_norm(x + k[:, None, None] + a, g, b)), x + k[:, None, None] + a)
+    ),
+    "(float[n, s, 2, 3, 4] q, float[1, 2, s, s] a) => (float[] y)"
+    ' { y = com.microsoft.MultiHeadAttention <num_heads = 2> (q, "", "", "", "", a) }': (
+        lambda q, a: attended(*np.moveaxis(q, 3, 0), a)
+    ),
+    "(float[n, s, 8] q, float[n, h, 2, 2, 4] k) => (float[] y)"
+    " { y = com.microsoft.MultiHeadAttention <num_heads = 2> (q, k) }": (
+        lambda q, k: attended(q.reshape(*q.shape[:2], 2, 4), *np.moveaxis(k, 3, 0))
     ),
     "(float[n, h, w, 3] x, float[4, 3, 1, 2] k) => (float[] y) { y = com.microsoft.NhwcConv(x, k) }": nhwc_conv,
     "(float[n, s, 3] q, float[4, 3] w) => (float[] y)"
