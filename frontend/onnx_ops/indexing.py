@@ -110,4 +110,5 @@ TABLE = {
     "ScatterElements": scatter_elements,
     "ScatterND": scatter_nd,
     "Trilu": trilu,
+    "com.microsoft.Trilu": trilu,
 }
