@@ -47,6 +47,10 @@ class Scalars:
             return self.cast(x, dtype)
         return x if dtype_of(x) == dtype else tirx.reinterpret(dtype, x)
 
+    def clock(self) -> Expr:
+        """The processor's cycle counter, as int64: another number whenever it is read."""
+        return tirx.call_llvm_intrin("int64", "llvm.readcyclecounter")
+
     # Logic and choice
 
     def equal(self, x: Scalar, y: Scalar) -> Expr:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,22 +11,31 @@ from tilewright.ir.dims import Dim
 from tilewright.ir.graph import Value
 
 
-def drawn(c: Call, distribution: str, shape: Sequence[Dim], dtype: str, **parameters: Any) -> Value:
-    """A new tensor of random numbers, which is no other node's."""
+def drawn(c: Call, shape: Sequence[Dim], dtype: str, stream: int = 0) -> Value:
+    """New uniform numbers between 0 and 1, which are no other node's; 16-bit floats are drawn as float32."""
     seed = None
     if c.has("seed"):
         seed = float(c.integer("seed", 0)) if c.op_type == "Dropout" else c.real("seed", 0.0)
-    return c.apply(
-        "random", shape=tuple(shape), dtype=dtype, distribution=distribution, seed=seed, node=c.source, **parameters
-    )
+    wide = "float64" if dtype == "float64" else "float32"
+    return c.apply("random", shape=tuple(shape), dtype=wide, seed=seed, stream=stream, node=c.source)
 
 
 def uniform_of(c: Call, shape: Sequence[Dim], dtype: str) -> Value:
-    return drawn(c, "uniform", shape, dtype, a=c.real("low", 0.0), b=c.real("high", 1.0))
+    low, high = c.real("low", 0.0), c.real("high", 1.0)
+    return c.cast(c.apply("add", c.apply("mul", drawn(c, shape, dtype), high - low), low), dtype)
 
 
 def normal_of(c: Call, shape: Sequence[Dim], dtype: str) -> Value:
-    return drawn(c, "normal", shape, dtype, a=c.real("mean", 0.0), b=c.real("scale", 1.0))
+    """By G. Box and M. Muller's transform (1958)."""
+    radius = c.apply("sqrt", c.apply("mul", c.apply("log", drawn(c, shape, dtype)), -2.0))
+    angle = c.apply("mul", drawn(c, shape, dtype, stream=1), 2 * math.pi)
+    spread = c.apply("mul", c.apply("mul", radius, c.apply("cos", angle)), c.real("scale", 1.0))
+    return c.cast(c.apply("add", spread, c.real("mean", 0.0)), dtype)
+
+
+def gumbel(c: Call, shape: Sequence[Dim], dtype: str) -> Value:
+    """The distribution of the greatest of many: -log(-log(u))."""
+    return c.apply("neg", c.apply("log", c.apply("neg", c.apply("log", drawn(c, shape, dtype)))))
 
 
 def shape_of(c: Call) -> tuple[int, ...]:
@@ -38,7 +48,7 @@ def shape_of(c: Call) -> tuple[int, ...]:
 def bernoulli(c: Call) -> Value:
     """True with the probability that each element of the input is."""
     x = c[0]
-    below = c.apply("less", drawn(c, "uniform", x.shape, "float64"), c.cast(x, "float64"))
+    below = c.apply("less", drawn(c, x.shape, "float64"), c.cast(x, "float64"))
     return c.cast(below, c.dtype("dtype", x.dtype))
 
 
@@ -48,14 +58,14 @@ def multinomial(c: Call) -> Value:
     if x.rank != 2 or count < 1:
         raise c.malformed(f"draws {count} samples from logarithms with {x.rank} axes instead of 2")
     wide = c.cast(x, "float32") if x.dtype != "float64" else x
-    noise = drawn(c, "gumbel", (x.shape[0], count, x.shape[1]), wide.dtype)
+    noise = gumbel(c, (x.shape[0], count, x.shape[1]), wide.dtype)
     total = c.apply("add", noise, c.reshape(wide, (x.shape[0], 1, x.shape[1])))
     return c.cast(c.apply("argmax", total, axis=2), c.dtype("dtype", "int32"))
 
 
 def dropped_out(c: Call, x: Value, ratio: Value) -> tuple[Value, Value]:
     """In training: each element is kept, and scaled up, or becomes zero with the probability `ratio`."""
-    keep = c.apply("greater_equal", drawn(c, "uniform", x.shape, "float64"), c.cast(ratio, "float64"))
+    keep = c.apply("greater_equal", drawn(c, x.shape, "float64"), c.cast(ratio, "float64"))
     scale = c.apply("reciprocal", c.apply("sub", c.constant(1.0, ratio.dtype), ratio))
     scaled = c.apply("mul", x, c.cast(scale, x.dtype))
     return c.apply("where", keep, scaled, c.constant(0, x.dtype)), keep
