@@ -43,6 +43,7 @@ def trees(kind: str, attributes: str, weights: list[float], targets: int, dtype:
     return f"({dtype}[n, 3] x) => ({outputs}) {{ {names} = {text} }}"
 
 
+ALONE = 'coefficients = [1.5, -0.5, 2.0], rho = [0.1], kernel_type = "LINEAR", kernel_params = [0.0, 0.0, 0.0]'
 NAN_TO_NUMBERS = "<imputed_value_floats = [7.0, 8.0, 9.0], replaced_value_float = nan>"
 TO_FLOATS = "<keys_int64s = [3, 1], values_floats = [0.5, 1.5], default_float = -2.0>"
 TO_INTEGERS = "<keys_floats = [0.0, 1.0], values_int64s = [10, 20]>"
@@ -65,6 +66,14 @@ CASES = [
 ]
 
 MODELS = [
+    *(
+        f'(float[n, 3] x) => (float[] y) {{ y = {ML}.SVMRegressor <kernel_type = "{kernel}", n_supports = 2, '
+        "kernel_params = [0.5, 0.25, 3.0], coefficients = [1.5, -0.5], rho = [0.1], one_class = "
+        f"{one_class}, support_vectors = [0.5, -1.0, 2.0, 1.0, 0.25, -0.5]> (x) }}"
+        for kernel in ("LINEAR", "POLY", "RBF", "SIGMOID")
+        for one_class in (0, 1)
+    ),
+    f"(float[n, 3] x) => (float[] y) {{ y = {ML}.SVMRegressor <{ALONE}> (x) }}",
     *(linear("Regressor", "targets = 2, intercepts = [0.1, -0.2]", transform, 3) for transform in TRANSFORMS),
     *(
         linear("Classifier", f"classlabels_ints = [4, 7], intercepts = {intercepts}", transform, 6 // len(intercepts))
