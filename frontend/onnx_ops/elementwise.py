@@ -8,7 +8,7 @@ from functools import reduce
 from tilewright.frontend.onnx_ops.before_7 import second_operand
 from tilewright.frontend.onnx_ops.call import Call
 from tilewright.ir.graph import Value
-from tilewright.ir.types import FLOATS
+from tilewright.ir.types import FLOATS, HELD
 
 
 def same(name: str, inputs: int) -> Callable[[Call], Value]:
@@ -54,7 +54,14 @@ def is_inf(c: Call) -> Value:
 
 
 def cast(c: Call) -> Value:
-    return c.cast(c[0], c.dtype("to"))
+    return converted(c, c.dtype("to"))
+
+
+def converted(c: Call, dtype: str) -> Value:
+    """Texts and narrow numbers are left to onnx's evaluator: how they round and saturate has rules of its own."""
+    if c[0].dtype != dtype and (c[0].dtype in HELD or dtype in HELD):
+        raise c.unsupported(f"converts {c[0].dtype} to {dtype}, which no kernel does")
+    return c.cast(c[0], dtype)
 
 
 def bit_cast(c: Call) -> Value:
@@ -62,7 +69,7 @@ def bit_cast(c: Call) -> Value:
 
 
 def cast_like(c: Call) -> Value:
-    return c.cast(c[0], c[1].dtype)
+    return converted(c, c[1].dtype)
 
 
 def clip(c: Call) -> Value:

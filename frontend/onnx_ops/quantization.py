@@ -38,7 +38,13 @@ def dequantize_linear(c: Call) -> Value:
     return c.cast(dequantized(c, c[0], c[1], c.optional(2), c.integer("axis", 1)), c.dtype("output_dtype", c[1].dtype))
 
 
+NARROW_AS = {"int2": "int8", "int4": "int8", "uint2": "uint8", "uint4": "uint8"}
+
+
 def dequantized(c: Call, x: Value, scale: Value, zero: Value | None, axis: int = 1) -> Value:
+    """Integers below 8 bits count as 8-bit ones."""
+    wide = NARROW_AS.get(x.dtype, x.dtype)
+    x, zero = c.cast(x, wide), None if zero is None else c.cast(zero, wide)
     parameters = [scale] if zero is None else [scale, zero]
     return c.apply("dequantize", x, *(scalar(c, p) for p in parameters), **granularity(c, x, scale, axis))
 
