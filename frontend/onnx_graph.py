@@ -23,7 +23,7 @@ from tilewright.ir.graph import Value, constant
 
 DOMAINS = ("", "ai.onnx")
 DEEPEST = 32  # functions and subgraphs within each other
-ON_OBJECTS = frozenset({"Identity", "If", "Loop", "Scan"})  # operators that hand on whatever they are given
+ON_OBJECTS = frozenset({"Identity", "If", "Loop", "Optional", "Scan"})  # operators that hand on whatever they are given
 
 
 @dataclass

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from onnx import GraphProto, ModelProto
+from onnx import GraphProto, ModelProto, NodeProto
 
 from tilewright.frontend.data_sizes import DataSizes
 from tilewright.frontend.imported import Imported
 from tilewright.frontend.onnx_file import OnnxFile, OnnxRuntime, open_onnx
 from tilewright.frontend.onnx_graph import DOMAINS, Model, Scope
-from tilewright.frontend.onnx_host import HostNodes
+from tilewright.frontend.onnx_host import HostNodes, schema_of
 from tilewright.frontend.onnx_order import ordered
 from tilewright.frontend.onnx_types import input_type
 from tilewright.frontend.symbols import Symbols
@@ -50,12 +50,20 @@ def opset(model: ModelProto) -> int:
         return NEWEST
     if not found:
         raise ImportModelError("the model does not say which ONNX opset it uses")
+    if found[0] < OLDEST and all(means_the_same(node, found[0]) for node in model.graph.node):
+        return OLDEST
     if not OLDEST <= found[0] <= NEWEST:
         raise UnsupportedError(
             f"the model uses ONNX opset {found[0]}; {OLDEST} to {NEWEST} are supported",
             hint="Export it again, or convert it with onnx.version_converter",
         )
     return found[0]
+
+
+def means_the_same(node: NodeProto, version: int) -> bool:
+    """Whether the operator of an opset before the oldest is still that of the oldest."""
+    old, new = schema_of(node, version), schema_of(node, OLDEST)
+    return old is not None and new is not None and old.since_version == new.since_version
 
 
 def read_model(file: OnnxFile, symbols: Symbols) -> Graph:

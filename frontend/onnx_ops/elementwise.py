@@ -86,6 +86,14 @@ def identity(c: Call) -> Value:
     return c[0]
 
 
+def optional(c: Call) -> Value:
+    """An optional sequence is the sequence; all else is left to onnx's evaluator."""
+    x = c.optional(0)
+    if x is None or x.dtype != "object":
+        raise c.unsupported("makes an optional tensor, which no kernel does")
+    return x
+
+
 UNARY = {
     "Abs": "abs",
     "Acos": "acos",
@@ -146,6 +154,7 @@ TABLE = {
     "Mean": mean,
     "Min": folded("minimum"),
     "Mod": modulo,
+    "Optional": optional,
     "Pow": power,
     "Sum": folded("add"),
     "Where": same("where", 3),

@@ -111,7 +111,7 @@ def test_attribute_of_a_wrong_type() -> None:
     assert "wrong type" in message(proto)
 
 
-@pytest.mark.parametrize("versions", [[], [5], [10**9]])
+@pytest.mark.parametrize("versions", [[], [0], [10**9]])
 def test_opsets_out_of_range(versions: list[int]) -> None:
     proto = small()
     del proto.opset_import[:]
