@@ -11,7 +11,7 @@ from tilewright.ir.op import Array, Attrs, Kind, Op, Sample
 from tilewright.ir.ops.checks import require_dtype, require_same_dtype
 from tilewright.ir.ops.elementwise import broadcast_shapes, elementwise_compute, elementwise_infer, elementwise_ref
 from tilewright.ir.ops.precision import accumulator
-from tilewright.ir.types import DTYPES, FLOATS, INTEGERS, NUMERIC, UNSIGNED, TensorType, dtype_name, numpy_dtype, tensor
+from tilewright.ir.types import FLOATS, INTEGERS, NUMERIC, UNSIGNED, TensorType, dtype_name, numpy_dtype, tensor
 
 if TYPE_CHECKING:
     from tilewright.ir.graph import Node
@@ -202,7 +202,7 @@ ROWS: tuple[Op, ...] = (
     _binary("pow", NUMERIC, _ref_pow, "x to the power of y.", _compute_pow, samples=_samples_pow),
     _binary("minimum", NUMERIC, np.minimum, "The smaller one; NaN if either is NaN.", samples=_samples_extreme),
     _binary("maximum", NUMERIC, np.maximum, "The greater one; NaN if either is NaN.", samples=_samples_extreme),
-    _binary("equal", DTYPES[:-1], np.equal, "x == y.", result="bool"),
+    _binary("equal", (*NUMERIC, "bool"), np.equal, "x == y.", result="bool"),
     _binary("less", NUMERIC, np.less, "x < y.", lambda b, x, y, dtype: x < y, result="bool"),
     _binary("less_equal", NUMERIC, np.less_equal, "x <= y.", lambda b, x, y, dtype: x <= y, result="bool"),
     _binary("greater", NUMERIC, np.greater, "x > y.", lambda b, x, y, dtype: x > y, result="bool"),

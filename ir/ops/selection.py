@@ -12,9 +12,9 @@ import numpy as np
 from tilewright.ir import dims
 from tilewright.ir.op import REQUIRED, Array, Attrs, Kind, Op, Sample
 from tilewright.ir.ops.checks import require_axis, require_dtype, require_rank
-from tilewright.ir.types import DTYPES, TensorType, tensor
+from tilewright.ir.types import NUMERIC, TensorType, tensor
 
-_PLAIN = DTYPES[:-1]
+_PLAIN = (*NUMERIC, "bool")
 
 
 def _infer_nonzero(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:

@@ -12,6 +12,7 @@ from tilewright.ir import Array, Graph, Value
 from tilewright.ir.interpret import run
 from tilewright.ir.op import Kind
 from tilewright.ir.types import FLOATS, dtype_name
+from tilewright.passes import pipeline
 from tilewright.passes.fuse import fuse
 
 TARGET = parse_target("llvm -mcpu=native")
@@ -24,7 +25,7 @@ ADDING = ("resize", "cumsum", "scatter_elements", "scatter_nd", "lstm", "gru", "
 
 def compiled(graph: Graph, *, strict: bool = True) -> CompiledModel:
     """The graph, fused and built, for two threads."""
-    return compile_graph(fuse(graph), TARGET, threads=2, strict=strict)
+    return compile_graph(pipeline.run(graph, (fuse,)), TARGET, threads=2, strict=strict)
 
 
 def named(outputs: Sequence[Value], inputs: Sequence[Value]) -> Graph:

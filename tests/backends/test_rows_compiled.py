@@ -27,7 +27,8 @@ def _is_compiled(row: Op) -> bool:
 
 
 COMPILED = [row for row in TABLE.values() if _is_compiled(row)]
-ON_THE_HOST = [row for row in TABLE.values() if row.compute is None and row.kind is Kind.OPAQUE]
+STEPS = [TABLE[name] for name in ("with_sizes", "expect", "if", "loop")]  # of the program: neither kernels nor host
+ON_THE_HOST = [r for r in TABLE.values() if r.compute is None and r.kind is Kind.OPAQUE and r not in STEPS]
 
 
 def _inputs(sample: Sample, number: int) -> list[Value]:
@@ -66,6 +67,13 @@ def test_compiled_row_is_its_reference(row: Op) -> None:
     model = compiled(graph)
     for sizes in SIZES:
         assert_same(graph, model, _arrays(row, samples, sizes))
+
+
+@pytest.mark.parametrize("row", STEPS, ids=lambda row: row.name)
+def test_step_is_its_reference(row: Op) -> None:
+    for sample in row.samples():
+        graph = _graph(row, [sample])
+        assert_same(graph, compiled(graph), _arrays(row, [sample], SIZES[0]))
 
 
 @pytest.mark.parametrize("row", ON_THE_HOST, ids=lambda row: row.name)
