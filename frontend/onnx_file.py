@@ -74,8 +74,8 @@ def names(graph: GraphProto) -> Iterator[str | bytes]:
 class OnnxRuntime:
     """The model in onnxruntime: call it with inputs by name. The session is made on the first call.
 
-    On processors without VNNI, onnxruntime's fast kernels for 8-bit products cut sums of two of them off at 16 bits, and
-    so get large ones wrong. `exact` takes those that do not.
+    On processors without VNNI, onnxruntime's fast kernels for 8-bit products cut sums of two of them off at 16 bits,
+    and so get large ones wrong. `exact` takes those that do not.
     """
 
     file: OnnxFile

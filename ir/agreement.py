@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -29,12 +29,13 @@ class OutputCheck:
     compiled: float | None = None
     original: float | None = None
     problem: str = ""  # why it fails whatever the error: a NaN, another shape or dtype, integers that differ
+    note: str = ""  # what was compared instead of elements
 
     def passes(self, tolerance: float) -> bool:
         return not self.problem and self.error <= tolerance
 
     def __str__(self) -> str:
-        said = [self.problem] if self.problem else [f"error {self.error:.2e} of its scale"]
+        said = [self.problem or self.note or f"error {self.error:.2e} of its scale"]
         if self.index is not None:
             where = f" at [{', '.join(map(str, self.index))}]" if self.index else ""
             said.append(f"worst{where}: {self.compiled:.8g} instead of {self.original:.8g}")
@@ -84,6 +85,34 @@ class CheckReport:
 def worst(checks: Iterable[OutputCheck]) -> OutputCheck:
     """The one that is furthest off: a problem counts more than any error."""
     return max(checks, key=lambda check: (bool(check.problem), check.error))
+
+
+def compare_value(name: str, got: Any, want: Any, inputs: str = "") -> OutputCheck:
+    """The same for an output that may be a sequence, a map or nothing, all of whose parts are compared."""
+    if isinstance(want, Mapping):
+        if not isinstance(got, Mapping) or list(got) != list(want):
+            return OutputCheck(name, math.inf, inputs, problem="is a map with other keys")
+        got, want = list(got.values()), list(want.values())
+    if want is None or got is None:
+        problem = "" if want is got else "is there on one side only"
+        return OutputCheck(name, math.inf if problem else 0.0, inputs, problem=problem)
+    if not isinstance(want, list | tuple):
+        return compare_output(name, np.asarray(got), np.asarray(want), inputs)
+    if not isinstance(got, list | tuple) or len(got) != len(want):
+        return OutputCheck(name, math.inf, inputs, problem="is a sequence of another length")
+    parts = (compare_value(f"{name}[{i}]", *pair, inputs) for i, pair in enumerate(zip(got, want, strict=True)))
+    return worst([OutputCheck(name, 0.0, inputs), *parts])
+
+
+def compare_kind(name: str, got: Any, want: Any, inputs: str = "") -> OutputCheck:
+    """What can be compared where a model draws random numbers: element types and numbers of axes."""
+    ours, theirs = ([(np.asarray(x).dtype, np.ndim(x)) for x in _parts(value)] for value in (got, want))
+    note = "random: only its element type and number of axes were compared"
+    return OutputCheck(name, 0.0, inputs, problem="" if ours == theirs else f"is {ours}, not {theirs}", note=note)
+
+
+def _parts(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def compare_output(name: str, got: Array, want: Array, inputs: str = "") -> OutputCheck:

@@ -9,9 +9,10 @@ import numpy as np
 
 from tilewright.backends.signature import TensorInfo
 from tilewright.backends.sizes import evaluate, symbols
+from tilewright.ir.errors import InputError
 from tilewright.ir.graph import Graph, Node, Value
 from tilewright.ir.op import Array
-from tilewright.ir.types import FLOATS, INTEGERS, numpy_dtype
+from tilewright.ir.types import FLOATS, HELD, INTEGERS, numpy_dtype
 
 Sizes = Mapping[str, int]
 Limits = Mapping[str, int]
@@ -80,6 +81,11 @@ def _draw(port: TensorInfo, shape: tuple[int, ...], limit: int | None, rng: np.r
         return np.ones(shape, dtype)
     if port.dtype == "string":
         return np.full(shape, "text", dtype)
+    if port.dtype == "object":
+        hint = "Give inputs with inputs={name: value}, or compile with check=False"
+        raise InputError(f"the input '{port.name}' is no tensor, so that none can be drawn", hint=hint)
+    if port.dtype in HELD:
+        return rng.integers(0, 2, shape).astype(np.float32).astype(dtype)
     if _is_picture(port.dtype, shape):
         pictures = _pictures(shape, rng)
         return (pictures if port.dtype in FLOATS else (pictures + 1) * 127).astype(dtype)

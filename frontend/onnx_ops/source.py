@@ -54,7 +54,13 @@ def range_(c: Call) -> Value:
     start, limit, step = (c.number(c[i], name) for i, name in enumerate(("a start", "a limit", "a step")))
     if step == 0:
         raise c.malformed("has a step of zero")
-    size = float_count(c, start, limit, step) if c[0].dtype in FLOATS else count(c, start, limit, step)
+    if c[0].dtype in FLOATS and hasattr(limit, "free_symbols"):
+        start, step = (int(n) if isinstance(n, float) and n.is_integer() else n for n in (start, step))
+        if not isinstance(start, int) or not isinstance(step, int) or not limit.is_integer:
+            return computed_range(c)
+        size = count(c, start, limit, step)
+    else:
+        size = float_count(c, start, limit, step) if c[0].dtype in FLOATS else count(c, start, limit, step)
     return c.apply("range", start=start, step=step, size=size, dtype=c[0].dtype)
 
 
