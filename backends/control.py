@@ -9,6 +9,7 @@ import numpy as np
 
 from tilewright.backends import values
 from tilewright.backends.program import ControlCall, Region, TensorSpec
+from tilewright.backends.sizes import evaluate, symbols
 from tilewright.ir.types import numpy_dtype
 
 RegionFunction = Callable[[Sequence[Any], Sequence[int]], Sequence[Any]]
@@ -47,7 +48,8 @@ def _loop(step: ControlCall, regions: Mapping[str, Region], run: Mapping[str, Re
             for rows, row in zip(collected, made[step.carried :], strict=True):
                 rows.append(row)
             trip += 1
-        return [*carried, *(_stacked(rows, spec) for rows, spec in zip(collected, specs, strict=True))]
+        sizes = dict(zip(step.symbols, map(int, numbers), strict=True))
+        return [*carried, *(_stacked(rows, spec, sizes) for rows, spec in zip(collected, specs, strict=True))]
 
     return loop
 
@@ -58,9 +60,9 @@ def _with_numbers(step: ControlCall, region: Region, run: RegionFunction) -> Reg
     return lambda given, numbers: run(given, [int(numbers[i]) for i in wanted])
 
 
-def _stacked(rows: Sequence[Any], spec: TensorSpec) -> Any:
-    """What a loop collected, along a new first axis; without any row, symbolic sizes are zero."""
+def _stacked(rows: Sequence[Any], spec: TensorSpec, sizes: Mapping[str, int]) -> Any:
+    """What a loop collected, along a new first axis; without any row, sizes that only a row would tell are zero."""
     if rows:
         return values.to_value(np.stack([values.to_result(row) for row in rows]))
-    sizes = (d if isinstance(d, int) else 0 for d in spec.dims[1:])
-    return values.to_value(np.empty((0, *sizes), numpy_dtype(spec.dtype)))
+    shape = (evaluate(d, sizes) if symbols([d]) <= set(sizes) else 0 for d in spec.dims[1:])
+    return values.to_value(np.empty((0, *shape), numpy_dtype(spec.dtype)))
