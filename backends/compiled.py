@@ -85,6 +85,14 @@ class CompiledModel:
         """Outputs by name, for inputs by name. Raises InputError for inputs that do not fit the model."""
         return dict(zip(self._output_names, self._call(self._signature.in_order((), inputs)), strict=True))
 
+    def accepts(self, inputs: Mapping[str, Any]) -> bool:
+        """Whether the inputs fit the model, as far as their types and sizes tell before a run."""
+        try:
+            self._signature.arrays(self._signature.in_order((), inputs))
+        except InputError:
+            return False
+        return True
+
     def _call(self, values: Sequence[Any]) -> Sequence[Any]:
         torch = sys.modules.get("torch")
         if torch is None or not any(isinstance(value, torch.Tensor) for value in values):

@@ -133,7 +133,8 @@ def _compare(compiled: CompiledModel, imported: Imported, inputs: Feeds | None, 
         results = compiled.run(feed)
         return [results[name] for name in graph.output_names]
 
-    return compare(run, imported.original, graph, compiled.inputs, inputs=inputs, tolerance=tolerance)
+    ports, fits = compiled.inputs, compiled.accepts
+    return compare(run, imported.original, graph, ports, inputs=inputs, tolerance=tolerance, fits=fits)
 
 
 def _require_same(what: str, ours: Sequence[str], theirs: Sequence[str]) -> None:

@@ -44,9 +44,12 @@ def compare(
     inputs: Feeds | None = None,
     tolerance: float | None = None,
     seed: int = 0,
+    fits: Callable[[Feed], bool] = lambda feed: True,
 ) -> CheckReport:
     """Run both and compare; `graph` is the model as imported, `ports` are the inputs of the compiled one.
 
+    `fits` tells of drawn inputs whether their sizes make sense: those that do not are tried if no others are taken,
+    since onnxruntime itself can crash on sizes that make negative ones.
     `inputs`: one feed {name: array} or several; by default random ones, of several sizes, that suit the model.
     Raises InputError when the tolerance is above 1e-2, or when the original takes none of the inputs that were tried.
     """
@@ -54,7 +57,7 @@ def compare(
     if not 0 <= tolerance <= LARGEST_TOLERANCE:
         raise InputError(f"a tolerance of {tolerance:g} proves nothing; it has to be from 0 to {LARGEST_TOLERANCE:g}")
     given = [] if inputs is None else _given(inputs, ports)
-    pairs = [(feed, original(feed)) for feed in given] or _drawn(original, graph, ports, seed)
+    pairs = [(feed, original(feed)) for feed in given] or _drawn(original, graph, ports, seed, fits)
     compare_one = compare_kind if _is_random(graph) else compare_value
     runs = [_compare_run(compiled, feed, expected, graph.output_names, compare_one) for feed, expected in pairs]
     return CheckReport(tuple(worst(checks) for checks in zip(*runs, strict=True)), tolerance, len(runs))
@@ -88,10 +91,14 @@ def _given(inputs: Feeds, ports: Sequence[TensorInfo]) -> list[Feed]:
     return [{name: x if name in objects else np.asarray(x) for name, x in feed.items()} for feed in feeds]
 
 
-def _drawn(original: Run, graph: Graph, ports: Sequence[TensorInfo], seed: int) -> list[tuple[Feed, Sequence[Array]]]:
+def _drawn(
+    original: Run, graph: Graph, ports: Sequence[TensorInfo], seed: int, fits: Callable[[Feed], bool]
+) -> list[tuple[Feed, Sequence[Array]]]:
     """Random inputs of sizes that the original takes, with what it makes of them."""
     refusals: list[str] = []
-    accepted = list(islice(_accepted(original, graph, ports, np.random.default_rng(seed), refusals), DRAWS))
+    feeds = list(_random_feeds(graph, ports, np.random.default_rng(seed)))
+    likely = [feed for feed in feeds if fits(feed)]
+    accepted = list(islice(_accepted(original, likely or feeds, refusals), DRAWS))
     if not accepted:
         raise InputError(
             f"the original takes none of the inputs that were drawn; at last it said: {refusals[-1]}",
@@ -100,14 +107,16 @@ def _drawn(original: Run, graph: Graph, ports: Sequence[TensorInfo], seed: int) 
     return accepted
 
 
-def _accepted(
-    original: Run, graph: Graph, ports: Sequence[TensorInfo], rng: np.random.Generator, refusals: list[str]
-) -> Iterator[tuple[Feed, Sequence[Array]]]:
-    """Inputs that the original takes; what it says to the others goes to `refusals`."""
+def _random_feeds(graph: Graph, ports: Sequence[TensorInfo], rng: np.random.Generator) -> Iterator[Feed]:
     limits = index_limits(graph)
     choices: list[Sizes] = list(size_choices(ports))
     for sizes in choices * DRAWS if len(choices) == 1 else choices:
-        feed = random_inputs(ports, sizes, rng, limits)
+        yield random_inputs(ports, sizes, rng, limits)
+
+
+def _accepted(original: Run, feeds: Sequence[Feed], refusals: list[str]) -> Iterator[tuple[Feed, Sequence[Array]]]:
+    """Inputs that the original takes; what it says to the others goes to `refusals`."""
+    for feed in feeds:
         try:
             expected = original(feed)
         except InputError as error:

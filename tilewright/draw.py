@@ -54,14 +54,17 @@ def size_choices(ports: Sequence[TensorInfo]) -> Iterator[dict[str, int]]:
         for port in ports:
             for axis, dim in enumerate(port.shape):
                 for name in symbols([dim]):
-                    sizes.setdefault(name, _size(choice, axis, len(port.shape)))
+                    sizes.setdefault(name, _size(choice, axis, port.shape))
         yield sizes
 
 
-def _size(choice: Choice, axis: int, rank: int) -> int:
+def _size(choice: Choice, axis: int, shape: Sequence[int | str]) -> int:
+    """The batch is the first axis; the second of a recurrent state [layers, batch, width]."""
+    rank = len(shape)
     if rank == 4:
         return (choice.batch, 3, choice.height, choice.width)[axis]
-    return choice.batch if axis == 0 and rank > 1 else choice.other
+    is_state = rank == 3 and axis == 1 and isinstance(shape[0], int) and isinstance(shape[2], int)
+    return choice.batch if is_state or (axis == 0 and rank > 1) else choice.other
 
 
 def random_inputs(
