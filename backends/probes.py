@@ -13,7 +13,7 @@ from tilewright.backends.values import Array, aligned_empty
 FMA_PROBE, READ_PROBE = "tilewright_fma_probe", "tilewright_read_probe"
 ACCUMULATORS = 12  # enough independent chains for two FMA units of latency 4 or 5
 BLOCK = ACCUMULATORS << 12  # elements that one task reads
-_REPEATS = 1 << 18
+_REPEATS = 1 << 21  # some milliseconds, beside which waking the threads is nothing
 _BLOCKS = 640  # 120 MiB, more than the caches hold
 
 
