@@ -4,29 +4,45 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from google.protobuf.message import DecodeError
+import numpy as np
+from google.protobuf.message import DecodeError, EncodeError
 from onnx import GraphProto, ModelProto
 
+from tilewright.frontend.onnx_embedded import without_arrays
+from tilewright.frontend.onnx_storage import Storage, mapped
 from tilewright.ir.errors import ImportModelError, InputError
 from tilewright.ir.op import Array
+
+_MAPPED = 16 << 20  # bytes: smaller files are read, so that it does no harm when they are written anew
+
+_HINT = "The file may be truncated, or of another format; export or download it again"
 
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """A parsed model. `folder` holds its external data, `path` is the file itself; both None when it came as bytes."""
+    """A parsed model. `path` is the file, None when it came as bytes; long arrays are in `storage` only."""
 
     model: ModelProto
     name: str
     path: Path | None = None
+    storage: Storage = field(default_factory=Storage)
 
-    @property
-    def folder(self) -> Path | None:
-        return None if self.path is None else self.path.parent
+    def serialized(self) -> bytes:
+        """The whole model. Raises ImportModelError where a message of protobuf cannot hold it."""
+        if self.storage.content is not None:
+            return self.storage.content.tobytes()
+        try:
+            return bytes(self.model.SerializeToString())
+        except (EncodeError, ValueError) as error:
+            raise ImportModelError(
+                f"onnxruntime cannot be given this ModelProto, which protobuf cannot serialize from 2 GB on: {error}",
+                hint="Save it with its weights as external data and give the path, or compile it with check=False",
+            ) from error
 
 
 def open_onnx(source: str | os.PathLike[str] | bytes | ModelProto) -> OnnxFile:
@@ -34,27 +50,33 @@ def open_onnx(source: str | os.PathLike[str] | bytes | ModelProto) -> OnnxFile:
     if isinstance(source, ModelProto):
         return OnnxFile(source, source.graph.name)
     if isinstance(source, bytes):
-        model = parse(source, "the given bytes")
-        return OnnxFile(model, model.graph.name)
+        content = np.frombuffer(source, np.uint8)
+        model = parse(content, "the given bytes")
+        return OnnxFile(model, model.graph.name, None, Storage(None, content))
     path = Path(source)
     try:
-        data = path.read_bytes()
+        content = read_bytes(path)
     except OSError as error:
         raise ImportModelError(f"cannot read '{path}': {error.strerror or error}") from error
-    return OnnxFile(parse(data, f"'{path}'"), path.stem, path)
+    return OnnxFile(parse(content, f"'{path}'"), path.stem, path, Storage(path.parent, content))
 
 
-def parse(data: bytes, what: str) -> ModelProto:
-    hint = "The file may be truncated, or of another format; export or download it again"
+def read_bytes(path: Path) -> Array:
+    """The bytes of a file; those of a big one are mapped into memory. Raises OSError."""
+    return np.frombuffer(path.read_bytes(), np.uint8) if path.stat().st_size < _MAPPED else mapped(path)
+
+
+def parse(content: Array, what: str) -> ModelProto:
+    """The model in the bytes `content`, all but its long arrays."""
     try:
         model = ModelProto()
-        model.ParseFromString(data)
+        model.ParseFromString(without_arrays(content.data))
     except (DecodeError, RuntimeError, UnicodeDecodeError) as error:
-        raise ImportModelError(f"{what} cannot be read as an ONNX model: {error}", hint=hint) from error
+        raise ImportModelError(f"{what} cannot be read as an ONNX model: {error}", hint=_HINT) from error
     if not model.HasField("graph"):
-        raise ImportModelError(f"{what} holds no ONNX graph", hint=hint)
+        raise ImportModelError(f"{what} holds no ONNX graph", hint=_HINT)
     if any(isinstance(name, bytes) for name in names(model.graph)):
-        raise ImportModelError(f"{what} has names that are not UTF-8", hint=hint)
+        raise ImportModelError(f"{what} has names that are not UTF-8", hint=_HINT)
     return model
 
 
@@ -65,7 +87,7 @@ def names(graph: GraphProto) -> Iterator[str | bytes]:
         yield from (node.name, node.op_type, node.domain, *node.input, *node.output, *(a.name for a in node.attribute))
     for info in (*graph.input, *graph.output):
         yield from (info.name, *(dim.dim_param for dim in info.type.tensor_type.shape.dim))
-    for tensor in graph.initializer:
+    for tensor in (*graph.initializer, *(part for s in graph.sparse_initializer for part in (s.values, s.indices))):
         yield tensor.name
         yield from (text for entry in tensor.external_data for text in (entry.key, entry.value))
 
@@ -95,7 +117,7 @@ class OnnxRuntime:
         options.log_severity_level = 4  # what goes wrong is raised; it is not ours to print
         options.intra_op_num_threads = self.threads or 0
         options.add_session_config_entry("session.x64quantprecision", str(int(self.exact)))
-        source = self.file.model.SerializeToString() if self.file.path is None else str(self.file.path)
+        source = self.file.serialized() if self.file.path is None else str(self.file.path)
         try:
             return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         except refusals() as error:

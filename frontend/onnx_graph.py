@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto
 
@@ -15,6 +14,7 @@ from tilewright.frontend.onnx_host import HostNodes, can_host, is_held
 from tilewright.frontend.onnx_ops import converter
 from tilewright.frontend.onnx_ops.call import Call, describe
 from tilewright.frontend.onnx_order import ordered, reads_of
+from tilewright.frontend.onnx_storage import Storage
 from tilewright.frontend.onnx_tensor import read_tensor
 from tilewright.frontend.problems import Problems, UnfinishedError
 from tilewright.frontend.region import Capture
@@ -32,7 +32,7 @@ class Model:
 
     versions: Mapping[str, int]
     functions: Mapping[tuple[str, str, str], FunctionProto]
-    folder: Path | None
+    storage: Storage
     hosts: HostNodes
     choices: dict[str, int] = field(default_factory=dict)  # branches taken, where one has to be, by their `If`
     problems: Problems = field(default_factory=Problems)
@@ -87,7 +87,7 @@ class Scope:
 
     def _read_initializer(self, tensor: TensorProto) -> None:
         try:
-            self.values[tensor.name] = constant(read_tensor(tensor, self.model.folder), name=tensor.name)
+            self.values[tensor.name] = constant(read_tensor(tensor, self.model.storage), name=tensor.name)
         except UnsupportedError as error:
             self.reject([tensor.name], error.message, f"initializer '{tensor.name}'")
 

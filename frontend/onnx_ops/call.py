@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
 
-from tilewright.frontend.onnx_tensor import dtype_of
+from tilewright.frontend.onnx_tensor import dtype_of, read_tensor
 from tilewright.frontend.problems import UnfinishedError
 from tilewright.ir import dims
 from tilewright.ir.dims import Dim
@@ -200,6 +200,11 @@ class Call:
     def tensor(self, name: str) -> TensorProto | None:
         value: TensorProto | None = self._attribute(name, AttributeProto.TENSOR)
         return value
+
+    def array(self, name: str) -> Array | None:
+        """The elements of the tensor in the attribute `name`, if it is there."""
+        proto = self.tensor(name)
+        return None if proto is None else read_tensor(proto, self.scope.model.storage)
 
     def required(self, value: Any, name: str) -> Any:
         """`value` of the attribute `name`, which has no default."""

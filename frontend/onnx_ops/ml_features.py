@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from tilewright.frontend.onnx_ops.call import Call
-from tilewright.frontend.onnx_tensor import read_tensor
 from tilewright.ir import dims
 from tilewright.ir.graph import Value
 from tilewright.ir.op import Array
@@ -94,9 +93,9 @@ _VALUES = (("values_floats", "float32"), ("values_int64s", "int64"))
 
 def listed(c: Call, lists: Sequence[tuple[str, str]], tensor: str) -> Array:
     """The numbers of the attribute that is there: a list of floats or integers, or a tensor."""
-    proto = c.tensor(tensor)
-    if proto is not None:
-        return read_tensor(proto, None).reshape(-1)
+    found = c.array(tensor)
+    if found is not None:
+        return found.reshape(-1)
     for name, dtype in lists:
         values = c.reals(name) if dtype == "float32" else c.integers(name)
         if values is not None:
@@ -105,9 +104,9 @@ def listed(c: Call, lists: Sequence[tuple[str, str]], tensor: str) -> Array:
 
 
 def default_value(c: Call, values: Array) -> Any:
-    proto = c.tensor("default_tensor")
-    if proto is not None:
-        return read_tensor(proto, None).reshape(-1)[0]
+    found = c.array("default_tensor")
+    if found is not None:
+        return found.reshape(-1)[0]
     if values.dtype.kind == "f":
         return c.real("default_float", -0.0)
     return c.integer("default_int64", -1)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tilewright.frontend.onnx_ops.call import Call
-from tilewright.frontend.onnx_tensor import read_tensor
 from tilewright.ir.op import Array
 from tilewright.ir.types import numpy_dtype
 
@@ -26,12 +25,12 @@ _EQUAL, _MEMBER = 4, 6
 def numbers(c: Call, name: str) -> Array:
     """A list of floats, or a tensor of that name or of the one that may stand for it; empty where none is there."""
     if c.op_type == "TreeEnsemble":
-        proto = c.tensor(name)
+        found = c.array(name)
     else:
-        proto = c.tensor(f"{name}_as_tensor")
-        if proto is None:
+        found = c.array(f"{name}_as_tensor")
+        if found is None:
             return np.array(c.reals(name) or (), np.float32)
-    return np.zeros(0, np.float32) if proto is None else read_tensor(proto, None).reshape(-1)
+    return np.zeros(0, np.float32) if found is None else found.reshape(-1)
 
 
 @dataclass

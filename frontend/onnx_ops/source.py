@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from tilewright.frontend.onnx_ops.call import Call
-from tilewright.frontend.onnx_tensor import read_tensor
 from tilewright.ir import dims
 from tilewright.ir.dims import Dim
 from tilewright.ir.graph import Value
@@ -17,9 +16,9 @@ from tilewright.ir.types import FLOATS
 
 def constant(c: Call) -> Value:
     """The value comes in one of several attributes."""
-    tensor = c.tensor("value")
-    if tensor is not None:
-        return c.constant(read_tensor(tensor, None))
+    array = c.array("value")
+    if array is not None:
+        return c.constant(array)
     if c.has("value_float"):
         return c.constant(c.real("value_float", 0.0), "float32")
     if c.has("value_int"):
@@ -41,8 +40,8 @@ def constant_of_shape(c: Call) -> Value:
     shape = c.sizes(c[0], "a shape")
     if any(isinstance(d, int) and d < 0 for d in shape):
         raise c.malformed(f"has the impossible shape {list(shape)}")
-    tensor = c.tensor("value")
-    value = np.zeros(1, np.float32) if tensor is None else read_tensor(tensor, None)
+    given = c.array("value")
+    value = np.zeros(1, np.float32) if given is None else given
     if value.size != 1:
         raise c.malformed(f"has a value of {value.size} elements instead of one")
     return c.expand(c.constant(value.reshape(())), shape)

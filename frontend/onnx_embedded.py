@@ -1,0 +1,175 @@
+"""Serialized models without the long arrays in them, so that protobuf makes no copies of these.
+
+A tensor's bytes lie in the file as they lie in memory. `without_arrays` leaves them out of those tensors that hold
+weights (initializers and Constants, in subgraphs and functions too) and notes where they are, as if they were external
+data. What it does not understand stays as it is, for protobuf to refuse. The wire format is described in
+https://protobuf.dev/programming-guides/encoding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from onnx import (
+    AttributeProto,
+    FunctionProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    SparseTensorProto,
+    StringStringEntryProto,
+    TensorProto,
+)
+
+from tilewright.frontend.onnx_storage import EMBEDDED
+
+LONG = 1024  # bytes
+_DEEPEST = 100  # messages in each other, of which protobuf reads no more either
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+_INSIDE: Mapping[type, Mapping[int, type]] = {
+    ModelProto: {ModelProto.GRAPH_FIELD_NUMBER: GraphProto, ModelProto.FUNCTIONS_FIELD_NUMBER: FunctionProto},
+    FunctionProto: {FunctionProto.NODE_FIELD_NUMBER: NodeProto},
+    GraphProto: {
+        GraphProto.NODE_FIELD_NUMBER: NodeProto,
+        GraphProto.INITIALIZER_FIELD_NUMBER: TensorProto,
+        GraphProto.SPARSE_INITIALIZER_FIELD_NUMBER: SparseTensorProto,
+    },
+    NodeProto: {NodeProto.ATTRIBUTE_FIELD_NUMBER: AttributeProto},
+    AttributeProto: {AttributeProto.G_FIELD_NUMBER: GraphProto, AttributeProto.GRAPHS_FIELD_NUMBER: GraphProto},
+    SparseTensorProto: {
+        SparseTensorProto.VALUES_FIELD_NUMBER: TensorProto,
+        SparseTensorProto.INDICES_FIELD_NUMBER: TensorProto,
+    },
+}
+"""Messages, by the fields of others that hold them."""
+_OF_CONSTANTS = {
+    AttributeProto.T_FIELD_NUMBER: TensorProto,
+    AttributeProto.SPARSE_TENSOR_FIELD_NUMBER: SparseTensorProto,
+}
+_TYPED: Mapping[int, int] = {
+    TensorProto.FLOAT: TensorProto.FLOAT_DATA_FIELD_NUMBER,
+    TensorProto.COMPLEX64: TensorProto.FLOAT_DATA_FIELD_NUMBER,
+    TensorProto.DOUBLE: TensorProto.DOUBLE_DATA_FIELD_NUMBER,
+    TensorProto.COMPLEX128: TensorProto.DOUBLE_DATA_FIELD_NUMBER,
+}
+"""Typed fields that hold the same bytes as `raw_data` would."""
+
+
+class _WireError(Exception):
+    """This is not the wire format, or a form of it that nobody writes any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """One field of a message: from `tag` to `end`; its payload is the number `value`, or the bytes from `start`."""
+
+    number: int
+    wire: int
+    tag: int
+    start: int
+    end: int
+    value: int = 0
+
+    @property
+    def size(self) -> int:
+        return self.end - self.start
+
+
+def without_arrays(data: memoryview) -> bytes:
+    """The serialized model `data` without its long arrays."""
+    return b"".join(_message(data, 0, len(data), ModelProto, _INSIDE[ModelProto], _DEEPEST))
+
+
+def _message(
+    data: memoryview, start: int, end: int, kind: type, inside: Mapping[int, type], levels: int
+) -> list[memoryview]:
+    """The pieces of a message that is left."""
+    try:
+        fields = _fields(data, start, end)
+    except _WireError:
+        return [data[start:end]]
+    if kind is TensorProto:
+        return _tensor(data, start, end, fields)
+    pieces, done = [], start
+    for field in fields:
+        child = inside.get(field.number) if field.wire == _BYTES and field.size >= LONG and levels else None
+        if child is not None:
+            deeper = _inside_of(data, field, kind, child, fields)
+            made = _message(data, field.start, field.end, child, deeper, levels - 1)
+            size = sum(map(len, made))
+            pieces += [data[done : field.tag], memoryview(_varint(field.number << 3 | _BYTES) + _varint(size)), *made]
+            done = field.end
+    return [*pieces, data[done:end]]
+
+
+def _inside_of(data: memoryview, field: _Field, kind: type, child: type, siblings: list[_Field]) -> Mapping[int, type]:
+    """What to look for in a message: tensors in attributes only of Constant, as hosted nodes need theirs whole."""
+    inside = _INSIDE.get(child, {})
+    if kind is not NodeProto:
+        return inside
+    names = [bytes(data[f.start : f.end]) for f in siblings if f.number == NodeProto.OP_TYPE_FIELD_NUMBER]
+    return {**inside, **_OF_CONSTANTS} if names and names[-1] == b"Constant" else inside
+
+
+def _tensor(data: memoryview, start: int, end: int, fields: list[_Field]) -> list[memoryview]:
+    """A tensor, with a reference to its elements where they are one long run of bytes."""
+    types = [f.value for f in fields if f.number == TensorProto.DATA_TYPE_FIELD_NUMBER]
+    typed = _TYPED.get(types[-1]) if types else None
+    held = [f for f in fields if f.number in (TensorProto.RAW_DATA_FIELD_NUMBER, typed)]
+    external = any(f.number == TensorProto.EXTERNAL_DATA_FIELD_NUMBER for f in fields)
+    if external or len(held) != 1 or held[0].wire != _BYTES or held[0].size < LONG:
+        return [data[start:end]]
+    entries = {EMBEDDED: held[0].start, "length": held[0].size}
+    reference = TensorProto(
+        data_location=TensorProto.EXTERNAL,
+        external_data=[StringStringEntryProto(key=key, value=str(value)) for key, value in entries.items()],
+    )
+    # Messages written one after the other count as one that has the fields of both.
+    return [data[start : held[0].tag], data[held[0].end : end], memoryview(reference.SerializeToString())]
+
+
+def _fields(data: memoryview, start: int, end: int) -> list[_Field]:
+    found, at = [], start
+    while at < end:
+        found.append(_field(data, at, end))
+        at = found[-1].end
+    return found
+
+
+def _field(data: memoryview, tag: int, end: int) -> _Field:
+    """The field that begins at `tag`. Raises _WireError where it does not end before `end`."""
+    key, start = _read_varint(data, tag, end)
+    number, wire, value = key >> 3, key & 7, 0
+    if wire == _VARINT:
+        value, stop = _read_varint(data, start, end)
+    elif wire == _BYTES:
+        size, start = _read_varint(data, start, end)
+        stop = start + size
+    elif wire in (_FIXED32, _FIXED64):
+        stop = start + (4 if wire == _FIXED32 else 8)
+    else:
+        raise _WireError
+    if stop > end:
+        raise _WireError
+    return _Field(number, wire, tag, start, stop, value)
+
+
+def _read_varint(data: memoryview, at: int, end: int) -> tuple[int, int]:
+    """A number and where it ends: seven bits a byte, the lowest first; the eighth bit says that more follow."""
+    value = 0
+    for place, position in enumerate(range(at, min(at + 10, end))):
+        byte = data[position]
+        value |= (byte & 0x7F) << (7 * place)
+        if byte < 0x80:
+            return value, position + 1
+    raise _WireError
+
+
+def _varint(number: int) -> bytes:
+    parts = []
+    while number >= 0x80:
+        parts.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*parts, number])
