@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto
+from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, SparseTensorProto, TensorProto
 
 from tilewright.frontend.contents import Contents
 from tilewright.frontend.data_sizes import DataSizes
@@ -14,12 +15,16 @@ from tilewright.frontend.onnx_host import HostNodes, can_host, is_held
 from tilewright.frontend.onnx_ops import converter
 from tilewright.frontend.onnx_ops.call import Call, describe
 from tilewright.frontend.onnx_order import ordered, reads_of
+from tilewright.frontend.onnx_sparse import read_sparse
 from tilewright.frontend.onnx_storage import Storage
 from tilewright.frontend.onnx_tensor import read_tensor
 from tilewright.frontend.problems import Problems, UnfinishedError
 from tilewright.frontend.region import Capture
 from tilewright.ir.errors import CompilerError, ImportModelError, TypeInferenceError, UnsupportedError
 from tilewright.ir.graph import Value, constant
+from tilewright.ir.op import Array
+
+_Stored = TypeVar("_Stored", TensorProto, SparseTensorProto)
 
 DOMAINS = ("", "ai.onnx")
 DEEPEST = 32  # functions and subgraphs within each other
@@ -81,15 +86,15 @@ class Scope:
 
     def read_initializers(self, graph: GraphProto) -> None:
         for tensor in graph.initializer:
-            self._read_initializer(tensor)
+            self._read_initializer(tensor.name, read_tensor, tensor)
         for sparse in graph.sparse_initializer:
-            self.reject([sparse.values.name], "sparse initializers", f"'{sparse.values.name}'")
+            self._read_initializer(sparse.values.name, read_sparse, sparse)
 
-    def _read_initializer(self, tensor: TensorProto) -> None:
+    def _read_initializer(self, name: str, read: Callable[[_Stored, Storage], Array], stored: _Stored) -> None:
         try:
-            self.values[tensor.name] = constant(read_tensor(tensor, self.model.storage), name=tensor.name)
+            self.values[name] = constant(read(stored, self.model.storage), name=name)
         except UnsupportedError as error:
-            self.reject([tensor.name], error.message, f"initializer '{tensor.name}'")
+            self.reject([name], error.message, f"initializer '{name}'")
 
     def read_nodes(self, nodes: Sequence[NodeProto], outputs: Iterable[str]) -> None:
         read = {name for node in nodes for name in reads_of(node)} | set(outputs)

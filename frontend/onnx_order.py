@@ -16,11 +16,11 @@ def ordered(graph: GraphProto, outside: Callable[[str], bool]) -> list[NodeProto
 
     Raises ImportModelError for names made twice or never, and for cycles.
     """
-    given = require_unique([t.name for t in graph.initializer], "initializer")
+    stored = (*graph.initializer, *(s.values for s in graph.sparse_initializer))
+    given = require_unique([t.name for t in stored], "initializer")
     declared = require_unique([i.name for i in graph.input], "input")
-    sparse = [s.values.name for s in graph.sparse_initializer]
-    maker = makers(graph.node, given | declared | set(sparse))
-    known = given | declared | set(sparse) | set(maker) | {""}
+    maker = makers(graph.node, given | declared)
+    known = given | declared | set(maker) | {""}
     reads: dict[int, set[int]] = {}
     for index, node in enumerate(graph.node):
         for name in reads_of(node):

@@ -77,7 +77,8 @@ class TilewrightBackend(Backend):
             raise TargetError(f"The device '{device}' is not supported.", hint="Use 'CPU'")
         options = {name: value for name, value in kwargs.items() if name not in _TOLERANCES}
         compiled = api.compile(model, **{"check": False, **options})
-        initialized = {tensor.name for tensor in model.graph.initializer}
+        sparse = (tensor.values for tensor in model.graph.sparse_initializer)
+        initialized = {tensor.name for tensor in (*model.graph.initializer, *sparse)}
         inputs = [value.name for value in model.graph.input if value.name not in initialized]
         return Prepared(compiled, inputs, [value.name for value in model.graph.output])
 

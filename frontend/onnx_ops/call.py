@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
 
+from tilewright.frontend.onnx_sparse import read_sparse
 from tilewright.frontend.onnx_tensor import dtype_of, read_tensor
 from tilewright.frontend.problems import UnfinishedError
 from tilewright.ir import dims
@@ -30,6 +31,7 @@ _FIELDS = {
     AttributeProto.STRINGS: "strings",
     AttributeProto.TENSOR: "t",
     AttributeProto.GRAPH: "g",
+    AttributeProto.SPARSE_TENSOR: "sparse_tensor",
 }
 
 
@@ -205,6 +207,11 @@ class Call:
         """The elements of the tensor in the attribute `name`, if it is there."""
         proto = self.tensor(name)
         return None if proto is None else read_tensor(proto, self.scope.model.storage)
+
+    def sparse_array(self, name: str) -> Array | None:
+        """The same for a sparse tensor."""
+        proto = self._attribute(name, AttributeProto.SPARSE_TENSOR)
+        return None if proto is None else read_sparse(proto, self.scope.model.storage)
 
     def required(self, value: Any, name: str) -> Any:
         """`value` of the attribute `name`, which has no default."""

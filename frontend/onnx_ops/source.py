@@ -16,7 +16,7 @@ from tilewright.ir.types import FLOATS
 
 def constant(c: Call) -> Value:
     """The value comes in one of several attributes."""
-    array = c.array("value")
+    array = c.array("value") if c.has("value") else c.sparse_array("sparse_value")
     if array is not None:
         return c.constant(array)
     if c.has("value_float"):
