@@ -132,7 +132,7 @@ class Scope:
         node = self._with_attributes(node)
         version = self.versions.get(node.domain, self.versions[""])
         self._require_known(node, version)
-        inputs = [self._input(name) for name in node.input]
+        inputs = [self._input(name, node) for name in node.input]
         wanted = [bool(name) and name in read for name in node.output]
         call = Call(node, version, inputs, wanted, self)
         made = self._made(call, node, version)
@@ -140,10 +140,12 @@ class Scope:
             raise call.unsupported(f"has the output '{node.output[len(made)]}', which is not supported")
         return {name: call.settled(value) for name, value in zip(node.output, made, strict=False) if name}
 
-    def _input(self, name: str) -> Value | None:
+    def _input(self, name: str, node: NodeProto) -> Value | None:
         if not name:
             return None
         value = self.find(name)
+        if value is None and not self.knows(name):  # in a function, whose names nobody has looked at before
+            raise ImportModelError(f"a node reads '{name}', which nothing before it makes", source=describe(node))
         if value is None:
             raise UnfinishedError
         return value
@@ -225,6 +227,9 @@ class Scope:
         )
         absent = {name for name in function.input if named.get(name) is None}
         inner.read_nodes([_without_inputs(n, absent) for n in function.node], function.output)
+        for name, is_read in zip(function.output, call.wanted, strict=False):
+            if is_read and not inner.knows(name):
+                raise call.malformed(f"is a function whose output '{name}' nothing makes")
         results = [inner.find(name) for name in function.output]
         wanted = results[: len(call.wanted)]
         if any(value is None for value, is_read in zip(wanted, call.wanted, strict=False) if is_read):

@@ -9,6 +9,7 @@ from mmap import mmap
 from pathlib import Path
 
 import numpy as np
+import onnx.parser
 import pytest
 from onnx import AttributeProto, ModelProto, StringStringEntryProto, TensorProto, helper, numpy_helper
 
@@ -80,6 +81,14 @@ BROKEN = {
 @pytest.mark.parametrize(("expected", "text"), BROKEN.items(), ids=BROKEN)
 def test_broken_graphs(expected: str, text: str) -> None:
     assert expected in message(model(text.replace("HUGE", str(2**40)), 13), CompilerError)
+
+
+@pytest.mark.parametrize(("body", "expected"), [("z = Relu(q)", "reads 'q'"), ("y = Relu(x)", "output 'z' nothing")])
+def test_broken_functions(body: str, expected: str) -> None:
+    proto = model("(float[n] x) => (float[] y) { y = my.own.f(x) }", domains={"my.own": 1})
+    function = f'<domain: "my.own", opset_import: ["" : 17]> f (x) => (z) {{ {body} }}'
+    proto.functions.append(onnx.parser.parse_function(function))
+    assert expected in message(proto)
 
 
 def test_shape_that_claims_more_than_the_data() -> None:
