@@ -16,10 +16,10 @@ import math
 import os
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -38,7 +38,7 @@ MAGIC = b"\x89TWM\r\n\x1a\n"  # as PNG's: a transfer that changes line ends or d
 PAGE = 4096
 _HEADER = struct.Struct("<8sIIIQQ")  # magic, format, checksums of manifest and body, lengths of manifest and body
 _HEADER_SIZE = 64
-_CHUNK_PAGES = 4096
+_PART = 4096 * PAGE  # bytes that are read at once
 
 
 def save(model: CompiledModel, path: str | Path) -> None:
@@ -58,7 +58,7 @@ def _write(model: CompiledModel, path: Path) -> None:
     sections = _sections(model)
     offsets, body_size = _layout(sections)
     manifest = _padded(json.dumps(_manifest(model, offsets)).encode())
-    with path.open("xb") as file:
+    with path.open("x+b") as file:
         file.seek(_HEADER_SIZE + len(manifest) + body_size - 1)
         file.write(b"\0")
         file.seek(_HEADER_SIZE)
@@ -66,9 +66,9 @@ def _write(model: CompiledModel, path: Path) -> None:
         for name, data in sections.items():
             file.seek(_HEADER_SIZE + len(manifest) + offsets[name])
             file.write(data if isinstance(data, bytes) else data.data)
-        file.flush()
-        body = _mapped(path, _HEADER_SIZE + len(manifest), body_size)
-        header = _HEADER.pack(MAGIC, FORMAT, zlib.crc32(manifest), checksum(body), len(manifest), body_size)
+        file.seek(_HEADER_SIZE + len(manifest))
+        body = checksum(_parts_of(file, body_size))
+        header = _HEADER.pack(MAGIC, FORMAT, zlib.crc32(manifest), body, len(manifest), body_size)
         file.seek(0)
         file.write(header + zlib.crc32(header).to_bytes(4, "little"))
 
@@ -134,7 +134,7 @@ def _read(path: Path) -> tuple[dict[str, Any], Array]:
     if zlib.crc32(manifest) != manifest_checksum:
         raise _damaged(path, "the checksum of its manifest is wrong")
     body = _mapped(path, _HEADER_SIZE + manifest_size, body_size)
-    if checksum(body) != body_checksum:
+    if checksum(_parts(body)) != body_checksum:
         raise _damaged(path, "the checksum of its code and weights is wrong")
     data: dict[str, Any] = json.loads(manifest)
     return data, body
@@ -195,10 +195,19 @@ def _array(body: Array, offset: int, constant: Result) -> Array:
     return np.asarray(body[offset : offset + size]).view(dtype).reshape(shape)
 
 
-def checksum(body: Array) -> int:
-    """CRC-32 over the sums of each page's 64-bit words, modulo 2**64; `body` is whole pages."""
-    pages = body.view(np.uint64).reshape(-1, PAGE // 8)
+def checksum(parts: Iterable[Array]) -> int:
+    """CRC-32 over the sums of each page's 64-bit words, modulo 2**64; each of the body's parts is whole pages."""
     value = 0
-    for start in range(0, len(pages), _CHUNK_PAGES):
-        value = zlib.crc32(pages[start : start + _CHUNK_PAGES].sum(axis=1, dtype=np.uint64).tobytes(), value)
+    for part in parts:
+        pages = part.view(np.uint64).reshape(-1, PAGE // 8)
+        value = zlib.crc32(pages.sum(axis=1, dtype=np.uint64).tobytes(), value)
     return value
+
+
+def _parts(body: Array) -> Iterator[Array]:
+    return (body[start : start + _PART] for start in range(0, len(body), _PART))
+
+
+def _parts_of(file: BinaryIO, size: int) -> Iterator[Array]:
+    """The same for what follows in a file, which is not mapped, as all of it would count as the process's memory."""
+    return (np.frombuffer(file.read(_PART), np.uint8) for _ in range(0, size, _PART))

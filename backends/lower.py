@@ -24,6 +24,7 @@ from tilewright.backends.program import (
     TensorSpec,
     View,
 )
+from tilewright.backends.values import placed
 from tilewright.ir import dims
 from tilewright.ir.dims import Dim
 from tilewright.ir.errors import BuildError
@@ -92,11 +93,11 @@ class _Lowering:
         self._packed: dict[tuple[Value, str], str] = {}
 
     def id(self, value: Value) -> str:
-        """The name of `value`; a constant's array is taken as it is."""
+        """The name of `value`; a constant's array keeps its layout."""
         if value not in self.ids:
             self.ids[value] = f"v{len(self.ids)}"
             if value.data is not None:
-                self.weights[self.ids[value]] = value.data
+                self.weights[self.ids[value]] = placed(value.data)
         return self.ids[value]
 
     def packed(self, value: Value, kernel: BuiltKernel, position: int) -> str:
@@ -107,7 +108,7 @@ class _Lowering:
         key = (value, repr(packing))
         if key not in self._packed:
             self._packed[key] = f"w{len(self._packed)}"
-            self.weights[self._packed[key]] = packing(value.data)
+            self.weights[self._packed[key]] = placed(packing(value.data))
         return self._packed[key]
 
     def region(self, name: str, graph: Graph, outer: Sequence[str]) -> Region:

@@ -102,6 +102,11 @@ def aligned(array: Array) -> Array:
     return copy
 
 
+def placed(array: Array) -> Array:
+    """A weight as it stays in memory while the model lives, so that it need not be copied when it is loaded."""
+    return array if is_held(array.dtype) or not array.size else aligned(array)
+
+
 def to_tensor(array: Array) -> Any:
     """The array as a TVM tensor over the same bytes, or over an aligned copy."""
     if array.dtype.name == _BFLOAT16:  # of which numpy's DLPack knows nothing

@@ -6,16 +6,21 @@ from typing import Any
 
 import numpy as np
 
+from tilewright.backends.values import aligned_empty
+
 Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
 
 def pack_b(matrix: Array, nb: int) -> Array:
     """[K, N] -> [ceil(N / nb), K, nb]: blocks of `nb` columns, each contiguous, the last padded with zeros."""
     depth, columns = matrix.shape
-    blocks = -(-columns // nb)
-    padded = np.zeros((depth, blocks * nb), matrix.dtype)
-    padded[:, :columns] = matrix
-    return np.ascontiguousarray(padded.reshape(depth, blocks, nb).transpose(1, 0, 2))
+    whole, rest = divmod(columns, nb)
+    packed = aligned_empty((whole + bool(rest), depth, nb), matrix.dtype)
+    packed[:whole] = matrix[:, : whole * nb].reshape(depth, whole, nb).transpose(1, 0, 2)
+    if rest:
+        packed[whole, :, :rest] = matrix[:, whole * nb :]
+        packed[whole, :, rest:] = 0
+    return packed
 
 
 def pack_gates(weights: Array, gates: int, nb: int) -> Array:
