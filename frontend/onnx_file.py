@@ -71,7 +71,7 @@ def parse(content: Array, what: str) -> ModelProto:
     try:
         model = ModelProto()
         model.ParseFromString(without_arrays(content.data))
-    except (DecodeError, RuntimeError, UnicodeDecodeError) as error:
+    except (DecodeError, RuntimeError, ValueError) as error:
         raise ImportModelError(f"{what} cannot be read as an ONNX model: {error}", hint=_HINT) from error
     if not model.HasField("graph"):
         raise ImportModelError(f"{what} holds no ONNX graph", hint=_HINT)

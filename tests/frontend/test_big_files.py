@@ -168,7 +168,7 @@ def test_attributes_may_be_external(tmp_path: Path) -> None:
 def everywhere() -> ModelProto:
     """A model with long arrays in all places: initializers, Constants, branches, functions, sparse values."""
     text = (
-        "(float[n, 400] x, bool b) => (float[] p, float[] q, float[] r, float[] y) { p = Add(x, w) q = Add(x, c) "
+        "(float[n, 1600] x, bool b) => (float[] p, float[] q, float[] r, float[] y) { p = Add(x, w) q = Add(x, c) "
         "r = my.own.f(x) y = If (b) <then_branch = t () => (float[] z) <float u = {0}> { z = Add(x, u) }, "
         "else_branch = e () => (float[] z) { d = Constant <value = float {0}> ()  z = Add(x, d) }> }"
     )
@@ -177,14 +177,14 @@ def everywhere() -> ModelProto:
     )
     proto = model(text, domains={"my.own": 1})
     proto.functions.append(onnx.parser.parse_function(function))
-    rows = iter(np.random.default_rng(0).normal(size=(6, 1, 400)).astype(np.float32))
+    rows = iter(np.random.default_rng(0).normal(size=(6, 1, 1600)).astype(np.float32))
     branches = {a.name: a.g for a in proto.graph.node[3].attribute}
     branches["then_branch"].initializer[0].CopyFrom(raw("u", next(rows)))
     branches["else_branch"].node[0].attribute[0].t.CopyFrom(typed("", next(rows)))
     proto.functions[0].node[0].attribute[0].t.CopyFrom(raw("", next(rows)))
     proto.graph.initializer.append(typed("w", next(rows)))
-    places = raw("", np.arange(400, dtype=np.int64))
-    proto.graph.sparse_initializer.append(helper.make_sparse_tensor(raw("c", next(rows)[0]), places, [1, 400]))
+    places = raw("", np.arange(1600, dtype=np.int64))
+    proto.graph.sparse_initializer.append(helper.make_sparse_tensor(raw("c", next(rows)[0]), places, [1, 1600]))
     return proto
 
 
@@ -199,11 +199,11 @@ def test_long_arrays_are_left_out_everywhere() -> None:
     data = proto.SerializeToString()
     short = ModelProto()
     short.ParseFromString(without_arrays(memoryview(data)))
-    assert len(data) > 6 * 1600
+    assert len(data) > 6 * 6400
     assert short.ByteSize() < 3000
     from_bytes, from_proto = read(data).graph, read(proto).graph
     assert constants(from_bytes) == constants(from_proto)
-    assert len([c for c in constants(from_bytes) if len(c) == 1600]) >= 4
+    assert len([c for c in constants(from_bytes) if len(c) == 6400]) >= 4
     assert proto.SerializeToString() == data  # what is given is left alone
 
 
@@ -228,6 +228,22 @@ def test_branches_within_each_other() -> None:
         for field in (6, 5, 1):  # a graph in an attribute of a node of a graph
             data = bytes([field << 3 | 2]) + encoded(len(data)) + data
     assert "cannot be read" in message(bytes([7 << 3 | 2]) + encoded(len(data)) + data)
+
+
+@pytest.mark.parametrize("start", [b"\0\0", b"\x08\x01"])
+def test_big_files_of_something_else(tmp_path: Path, start: bytes) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(start * MB)
+    with path.open("r+b") as file:
+        file.truncate(5 << 30)
+    assert "bytes of it are no arrays" in message(path)
+
+
+def test_more_fields_than_are_looked_at() -> None:
+    w = np.arange(2000, dtype=np.float32)
+    data = b"\x08\x08" * 2 * MB + weights_only([raw("w", w)]).SerializeToString()
+    assert without_arrays(memoryview(data)) == data
+    np.testing.assert_array_equal(outputs(read(data).graph), [w])
 
 
 @pytest.mark.parametrize("damage", [flip, cut, repeat])
