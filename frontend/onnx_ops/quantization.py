@@ -81,19 +81,33 @@ def conv_integer(c: Call) -> Value:
     return convolution(c, centred(c, c[0], c.optional(2)), centred(c, c[1], c.optional(3), c[1].rank - 1))
 
 
+def rescaled(c: Call, total: Value, left: Value, right: Value, scale: int) -> Value:
+    """int32 sums in units of left * right, quantized by the inputs `scale` and the zero point behind it.
+
+    The three scales become one factor first, as onnxruntime has it: so the same sums are rounded the same way.
+    """
+    wide = [c.cast(scalar(c, s), "float32") for s in (left, right, c[scale])]
+    factor = c.apply("div", c.apply("mul", wide[0], wide[1]), wide[2])
+    return quantized(c, c.apply("mul", c.cast(total, "float32"), factor), c.constant(1.0, "float32"), c[scale + 1])
+
+
+def per_row(c: Call, scale: Value, trailing: int) -> Value:
+    """A scale with `trailing` axes after it, where it is not one number for all."""
+    return c.reshape(scale, (*scale.shape, *[1] * trailing)) if scale.rank == 1 and scale.shape != (1,) else scale
+
+
 def qlinear_matmul(c: Call) -> Value:
-    a = dequantized(c, c[0], c[1], c[2], axis=-2)
-    b = dequantized(c, c[3], c[4], c[5], axis=-1)
-    return quantized(c, c.apply("matmul", a, b), c[6], c[7])
+    rows = 1 if c[2].rank == 1 else 0
+    total = c.apply("matmul", centred(c, c[0], c[2], rows), centred(c, c[3], c[5]))
+    return rescaled(c, total, per_row(c, c[1], 1), c[4], 6)
 
 
 def qlinear_conv(c: Call) -> Value:
     """The bias is int32 in units of x_scale * w_scale."""
-    x = dequantized(c, c[0], c[1], c[2])
-    w = dequantized(c, c[3], c[4], c[5], axis=0)
     bias = c.optional(8)
-    parameters = [] if bias is None else [c.apply("mul", c.cast(bias, x.dtype), c.apply("mul", c[1], c[4]))]
-    return quantized(c, convolution(c, x, w, *parameters), c[6], c[7])
+    operands = centred(c, c[0], c[2]), centred(c, c[3], c[5], c[3].rank - 1)
+    total = convolution(c, *operands, *([] if bias is None else [bias]))
+    return rescaled(c, total, c[1], per_row(c, c[4], c[0].rank - 2), 6)
 
 
 TABLE = {

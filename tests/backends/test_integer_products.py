@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from onnx import numpy_helper
+from onnx import ModelProto, numpy_helper
 
 import tilewright as tw
 from tests.frontend.onnx_text import model
+from tilewright.frontend import read
 from tilewright.ir.op import Array
 
 RANDOM = np.random.default_rng(0)
@@ -19,11 +20,15 @@ def octets(dtype: str, *shape: int) -> Array:
     return RANDOM.integers(limits.min, limits.max + 1, shape).astype(dtype)
 
 
-def weighted(text: str, weights: Array) -> tw.CompiledModel:
-    """The model with `w` as an initializer, compiled."""
+def with_weights(text: str, weights: Array) -> ModelProto:
+    """The model with `w` as an initializer."""
     proto = model(text, 10)
     proto.graph.initializer.append(numpy_helper.from_array(weights, "w"))
-    return tw.compile(proto, check=False)
+    return proto
+
+
+def weighted(text: str, weights: Array) -> tw.CompiledModel:
+    return tw.compile(with_weights(text, weights), check=False)
 
 
 def rules(compiled: tw.CompiledModel) -> str:
@@ -66,3 +71,19 @@ def test_conv_integer_is_exact(size: int) -> None:
     y = compiled(x)
     assert "fallback" not in rules(compiled)
     np.testing.assert_array_equal(y, np.einsum("nchwij,ocij->nohw", seen, w.astype(np.int64) - 128))
+
+
+@pytest.mark.parametrize("size", [1, 9])
+def test_quantized_convolution_rounds_as_onnxruntime_does(size: int) -> None:
+    """Sums of up to 600 products, where float32 sums would round before the result does."""
+    kernel = min(size, 3)
+    w = octets("int8", 6, 64, kernel, kernel)
+    text = f"""(uint8[n, 64, {size}, {size}] x) => (uint8[] y) <float d = {{0.02}}, uint8 z = {{120}}, int8 v = {{0}},
+        float[6] e = {{0.1, 0.2, 0.3, 0.4, 0.5, 0.6}}, float o = {{9.0}}, int32[6] b = {{5, -60, 700, 1, 2, 3}}>
+        {{ y = QLinearConv <pads = [{kernel // 2}, {kernel // 2}, {kernel // 2}, {kernel // 2}]>
+        (x, d, z, w, e, v, o, z, b) }}"""
+    proto = with_weights(text, w // 2)  # within 7 bits: no 16-bit sum of onnxruntime's saturates
+    x = octets("uint8", 3, 64, size, size)
+    theirs = read(proto).original({"x": x})[0]
+    assert len(np.unique(theirs)) > 10
+    np.testing.assert_array_equal(tw.compile(proto, check=False)(x), theirs)
