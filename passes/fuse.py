@@ -25,7 +25,7 @@ COSTLY = TRIGONOMETRIC | {"exp", "log", "sqrt", "rsqrt", "reciprocal", "erf", "s
 LONG = frozenset({"exp", "log", "tanh", "erf", "sigmoid", "gelu"})
 ROUNDINGS = 4  # to bfloat16 in one kernel: likewise
 # Contractions read an operand many times, so only a change of place may be computed on the way in.
-PERMUTED_OPERANDS = frozenset({"attention", "matmul"})
+MOVES = {"attention": ("transpose", "slice"), "matmul": ("transpose",)}
 
 
 def fuse(graph: Graph) -> Graph:
@@ -116,7 +116,7 @@ class _Groups:
         return (
             node.op.name == "transpose"
             and anchor is not None
-            and anchor.op.name in PERMUTED_OPERANDS
+            and anchor.op.name in MOVES
             and start.op.name != "transpose"
             and self.graph.uses(start.results[0]) == 1  # nothing reads it at the place it had before
         )
@@ -140,8 +140,8 @@ class _Groups:
         if reader.op.kind is Kind.SERIAL:
             return False
         if reader.op.kind is Kind.CONTRACTION:
-            chain = self.members[producer]
-            return reader.op.name in PERMUTED_OPERANDS and all(n.op.name == "transpose" for n in chain)
+            moves = MOVES.get(reader.op.name, ())
+            return all(n.op.name in moves for n in self.members[producer])
         if reader.op.name == "concat" or any(n.op.name == "concat" for n in self.members[producer]):
             return False
         grows = not dims.equal(reader.results[0].type.size, producer.results[0].type.size)

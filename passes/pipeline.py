@@ -14,6 +14,7 @@ from tilewright.passes.fold_scales import fold_scales
 from tilewright.passes.fuse import fuse
 from tilewright.passes.gelu import gelu
 from tilewright.passes.layer_norm import layer_norm
+from tilewright.passes.merge_products import merge_products
 from tilewright.passes.rms_norm import rms_norm
 from tilewright.passes.share_subexpressions import share_subexpressions
 from tilewright.passes.simplify import simplify
@@ -38,6 +39,7 @@ PIPELINE: tuple[Pass, ...] = (
     simplify,
     fold_constants,
     share_subexpressions,
+    merge_products,
     fuse,
 )
 
