@@ -28,6 +28,7 @@ MODELS = (
     "silero-vad-openvino",
     "silero-vad-seq",
 )
+TOLERANCES = {"ddddocr-rec-old": 1e-3}  # less than the check allows where recurrent states are rounded
 HOSTED = {"piper-joe": "NonZero"}  # whose result has as many elements as the data says
 pytestmark = [pytest.mark.models, pytest.mark.slow]
 
@@ -39,7 +40,7 @@ def compiled(name: str) -> Any:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_agrees_with_onnxruntime_at_each_size(name: str) -> None:
-    report = tw.check(compiled(name), fetch(name)["model.onnx"], inputs=feeds(name))
+    report = tw.check(compiled(name), fetch(name)["model.onnx"], inputs=feeds(name), tolerance=TOLERANCES.get(name))
     assert report.passed, str(report)
     assert report.runs == len(feeds(name))
 
@@ -51,16 +52,22 @@ def test_all_but_sizes_from_data_is_compiled(name: str) -> None:
 
 
 def test_tagger_whose_states_are_rounded_in_every_step() -> None:
-    """A state that lies between two of 256 steps falls to either side by its last bit, and stays there: so no bound
-    holds for each element, but the tags, and most elements, are onnxruntime's.
+    """Where a state lies between two of 256 steps, its last bit decides, and what follows differs by whole steps.
+
+    Where that happens nowhere the outputs are the same to 1e-6 (at 33 letters with the first numbers, and at 128 with
+    others); where it does, the tags still are, but for one or two.
     """
     model, original = compiled("tashkeel-rawi"), read(fetch("tashkeel-rawi")["model.onnx"]).original
-    for feed in feeds("tashkeel-rawi"):
-        for ours, theirs in zip(model.run(feed).values(), original(feed), strict=True):
-            scale = np.abs(theirs).max()
-            assert np.median(np.abs(ours - theirs)) <= 1e-3 * scale
-            tags = (x.argmax(-1) if x.ndim == 3 else x > 0 for x in (ours, theirs))
-            assert np.mean(next(tags) == next(tags)) >= 0.98
+    errors: dict[int, list[float]] = {}
+    for seed in range(3):
+        for feed in feeds("tashkeel-rawi", seed):
+            pairs = list(zip(model.run(feed).values(), original(feed), strict=True))
+            error = max(float(np.abs(ours - theirs).max() / np.abs(theirs).max()) for ours, theirs in pairs)
+            errors.setdefault(feed["input"].shape[1], []).append(error)
+            for ours, theirs in pairs:
+                tags = [x.argmax(-1) if x.ndim == 3 else x > 0 for x in (ours, theirs)]
+                assert np.count_nonzero(tags[0] != tags[1]) <= 2
+    assert all(min(found) <= 1e-6 for found in errors.values())
 
 
 @pytest.mark.parametrize("name", FIRST)
