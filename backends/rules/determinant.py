@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tilewright.backends.kernels.elimination import exchange_rows, pivot_row
 from tilewright.backends.kernels.group import Group, Layout
-from tilewright.backends.kernels.loops import Buffer, Index, Loops, const
+from tilewright.backends.kernels.loops import Buffer, Index, const
 from tilewright.backends.kernels.ranges import product, tasks, worth_forking
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.graph import Value
@@ -35,9 +36,9 @@ def emit(group: Group) -> Mapping[Value, Layout]:
 def _eliminate(group: Group, matrix: Buffer, total: Buffer, size: Index, step: Index) -> None:
     """Multiply `total` by the pivot of column `step`, and clear the column below it."""
     k = group.k
-    row = _pivot_row(group, matrix, size, step)
+    row = pivot_row(k, group.b, matrix, size, step)
     with k.when(row != step):
-        _exchange(k, matrix, size, step, row)
+        exchange_rows(k, matrix, size, step, row)
         k.store(total, (0,), -total[0])
     pivot = k.let("pivot", matrix[step, step])
     k.store(total, (0,), total[0] * pivot)
@@ -45,24 +46,6 @@ def _eliminate(group: Group, matrix: Buffer, total: Buffer, size: Index, step: I
         factor = k.let("factor", matrix[i, step] / pivot)
         with k.serial(size - step - 1, step + 1) as j:
             k.store(matrix, (i, j), matrix[i, j] - factor * matrix[step, j])
-
-
-def _pivot_row(group: Group, matrix: Buffer, size: Index, step: Index) -> Index:
-    """The row at or below `step` with the greatest magnitude in that column."""
-    k, b = group.k, group.b
-    best = k.local("best", (1,), "int64")
-    k.store(best, (0,), step)
-    with k.serial(size - step, step) as i, k.when(b.abs(matrix[i, step]) > b.abs(matrix[best[0], step])):
-        k.store(best, (0,), i)
-    return k.let("row", best[0])
-
-
-def _exchange(k: Loops, matrix: Buffer, size: Index, first: Index, second: Index) -> None:
-    with k.serial(size) as j:
-        held = k.local("held", (1,), "float64")
-        k.store(held, (0,), matrix[first, j])
-        k.store(matrix, (first, j), matrix[second, j])
-        k.store(matrix, (second, j), held[0])
 
 
 RULE = Rule("determinant", declines, emit)

@@ -1,4 +1,4 @@
-"""Detection and geometry: boxes, grids of affine maps, determinants."""
+"""Detection and geometry: boxes, grids of affine maps, determinants and inverses."""
 
 from __future__ import annotations
 
@@ -59,4 +59,5 @@ TABLE = {
     "AffineGrid": affine_grid,
     "Det": lambda c: c.apply("det", c[0]),
     "NonMaxSuppression": non_max_suppression,
+    "com.microsoft.Inverse": lambda c: c.apply("inverse", c[0]),
 }

@@ -1,4 +1,4 @@
-"""Numbers that belong to square matrices."""
+"""Determinants and inverses of square matrices."""
 
 from __future__ import annotations
 
@@ -12,16 +12,40 @@ from tilewright.ir.ops.precision import exact
 from tilewright.ir.types import FLOATS, TensorType, tensor
 
 
-def _infer(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+def _infer_det(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
     (x,) = types
-    require_dtype(x, FLOATS, "the input")
-    require(x.rank >= 2, f"a matrix has two axes, but the input has {x.rank}")
-    require_equal(x.shape[-2], x.shape[-1], "the rows and columns of a square matrix")
+    _require_square(x)
     return (x.with_shape(x.shape[:-2]),)
 
 
-def _ref(attrs: Attrs, x: Array) -> Array:
+def _infer_inverse(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
+    _require_square(types[0])
+    return (types[0],)
+
+
+def _require_square(x: TensorType) -> None:
+    require_dtype(x, FLOATS, "the input")
+    require(x.rank >= 2, f"a matrix has two axes, but the input has {x.rank}")
+    require_equal(x.shape[-2], x.shape[-1], "the rows and columns of a square matrix")
+
+
+def _ref_det(attrs: Attrs, x: Array) -> Array:
     return np.asarray(np.linalg.det(exact(x))).astype(x.dtype)
+
+
+def _ref_inverse(attrs: Attrs, x: Array) -> Array:
+    found = np.empty(x.shape, np.float64)
+    for place in np.ndindex(x.shape[:-2]):
+        found[place] = _inverse(exact(x[place]))
+    return found.astype(x.dtype)
+
+
+def _inverse(matrix: Array) -> Array:
+    """NaN where there is none."""
+    try:
+        return np.asarray(np.linalg.inv(matrix))
+    except np.linalg.LinAlgError:
+        return np.full(matrix.shape, np.nan)
 
 
 def _samples() -> list[Sample]:
@@ -39,11 +63,21 @@ ROWS: tuple[Op, ...] = (
     Op(
         "det",
         Kind.SERIAL,
-        _infer,
-        _ref,
+        _infer_det,
+        _ref_det,
         None,
         (1, 1),
         samples=_samples,
         doc="The determinants of the matrices in the last two axes.",
+    ),
+    Op(
+        "inverse",
+        Kind.SERIAL,
+        _infer_inverse,
+        _ref_inverse,
+        None,
+        (1, 1),
+        samples=_samples,
+        doc="The inverses of the matrices in the last two axes. A matrix that has none gives one of NaN.",
     ),
 )
