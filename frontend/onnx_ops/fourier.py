@@ -25,27 +25,30 @@ class Place:
 
 
 def dft_17(c: Call) -> Value:
-    return along_axis(c, c.axis(c.integer("axis", 1), c[0].rank))
+    return along_known_axis(c, c.axis(c.integer("axis", 1), c[0].rank))
 
 
 def dft(c: Call) -> Value:
     """From opset 20 on the axis is an input, and may be computed."""
     value = c.optional(2)
     if value is None:
-        return along_axis(c, c.axis(-2, c[0].rank))
+        return along_known_axis(c, c.axis(-2, c[0].rank))
     known = c.maybe_known(value)
     if known is None:
         return along_computed_axis(c, value)
-    return along_axis(c, c.axis(int(known.reshape(-1)[0]), c[0].rank))
+    return along_known_axis(c, c.axis(int(known.reshape(-1)[0]), c[0].rank))
 
 
-def along_axis(c: Call, axis: int) -> Value:
-    sizes = c[0].shape[:-1]
-    if axis >= len(sizes):
+def along_known_axis(c: Call, axis: int) -> Value:
+    if axis >= c[0].rank - 1:
         raise c.malformed("transforms the axis of real and imaginary parts")
+    return along_axis(c, c[0], axis, transform(c, c[0].shape[axis]))
+
+
+def along_axis(c: Call, x: Value, axis: int, t: Transform) -> Value:
+    sizes = x.shape[:-1]
     place = Place(dims.product(sizes[:axis]), sizes[axis], dims.product(sizes[axis + 1 :]))
-    t = transform(c, place.size)
-    return applied(c, place, t, (*sizes[:axis], t.kept, *sizes[axis + 1 :]))
+    return applied(c, x, place, t, (*sizes[:axis], t.kept, *sizes[axis + 1 :]))
 
 
 def along_computed_axis(c: Call, value: Value) -> Value:
@@ -60,7 +63,7 @@ def along_computed_axis(c: Call, value: Value) -> Value:
     )
     place = Place(*c.sizes(c.apply("concat", *parts, axis=0), "an axis"))
     t = transform(c, place.size)
-    return applied(c, place, t, c.sizes(choose(c, here, c.size_value(t.kept), sizes), "a shape"))
+    return applied(c, c[0], place, t, c.sizes(choose(c, here, c.size_value(t.kept), sizes), "a shape"))
 
 
 def transform(c: Call, size: Dim) -> Transform:
@@ -71,19 +74,22 @@ def transform(c: Call, size: Dim) -> Transform:
     return Transform(dims.product([2, dims.sub(size, 1)]) if inverse and onesided else size, inverse, onesided)
 
 
-def applied(c: Call, place: Place, t: Transform, shape: Sequence[Dim]) -> Value:
-    """The transform of one axis of the input, as [*shape, parts]."""
-    x = c[0]
+def applied(c: Call, x: Value, place: Place, t: Transform, shape: Sequence[Dim]) -> Value:
+    """The transform of one axis of `x`, as [*shape, parts]."""
     if x.shape[-1] not in (1, 2):
         raise c.malformed(f"needs a last axis of 1 or 2 parts, but its input is {x.type}")
     lines, swapped = dims.product([place.before, place.after]), (0, 2, 1, 3)
-    wide = c.cast(x, x.dtype if x.dtype in ("float32", "float64") else "float32")
+    wide = widened(c, x)
     if place.after != 1:
         wide = c.transpose(c.reshape(wide, (place.before, place.size, place.after, x.shape[-1])), swapped)
     found = transformed(c, c.reshape(wide, (lines, place.size, x.shape[-1])), t)
     if place.after != 1:
         found = c.transpose(c.reshape(found, (place.before, place.after, t.kept, t.parts)), swapped)
     return c.cast(c.reshape(found, (*shape, t.parts)), x.dtype)
+
+
+def widened(c: Call, x: Value) -> Value:
+    return c.cast(x, x.dtype if x.dtype in ("float32", "float64") else "float32")
 
 
 def stft(c: Call) -> Value:
@@ -102,7 +108,7 @@ def stft(c: Call) -> Value:
     frames = dims.add(dims.floordiv(dims.sub(x.shape[1], length), step), 1)
     starts = c.reshape(c.apply("range", start=0, step=step, size=frames, dtype="int64"), (frames, 1))
     places = c.apply("add", starts, c.apply("range", start=0, step=1, size=length, dtype="int64"))
-    wide = c.cast(x, x.dtype if x.dtype in ("float32", "float64") else "float32")
+    wide = widened(c, x)
     seen = c.apply("gather", wide, places, axis=1)
     if window is not None:
         seen = c.apply("mul", seen, c.reshape(c.cast(window, wide.dtype), (length, 1)))
@@ -111,4 +117,39 @@ def stft(c: Call) -> Value:
     return c.cast(c.reshape(transformed(c, lines, t), (x.shape[0], frames, t.kept, 2)), x.dtype)
 
 
-TABLE = {"DFT": {17: dft_17, 20: dft}, "STFT": stft}
+def rfft(c: Call) -> Value:
+    """Real signals along the last axes to half of their spectrum, [..., n // 2 + 1, 2]."""
+    x = c[0]
+    first, found = first_axis(c, x.rank), c.reshape(widened(c, x), (*x.shape, 1))
+    for axis in reversed(range(first, x.rank)):
+        found = along_axis(c, found, axis, Transform(x.shape[axis], onesided=axis == x.rank - 1))
+    return c.cast(found, x.dtype)
+
+
+def irfft(c: Call) -> Value:
+    """The inverse of `rfft`, of an even number of points: [..., 2 (size - 1)]."""
+    x, rank = c[0], c[0].rank - 1
+    first, found = first_axis(c, rank), widened(c, x)
+    for axis in range(first, rank - 1):
+        found = along_axis(c, found, axis, Transform(x.shape[axis], inverse=True))
+    size = dims.product([2, dims.sub(x.shape[rank - 1], 1)])
+    found = along_axis(c, found, rank - 1, Transform(size, inverse=True, onesided=True))
+    return c.cast(c.reshape(found, found.shape[:-1]), x.dtype)
+
+
+def first_axis(c: Call, rank: int) -> int:
+    """The first of the `signal_ndim` axes that a signal has, which are the last ones of `rank`."""
+    count = c.integer("signal_ndim", 1)
+    if not 1 <= count <= rank:
+        raise c.malformed(f"has signals of {count} axes in {c[0].type}")
+    if c.flag("normalized") or not c.flag("onesided", default=True):
+        raise c.unsupported("is defined for onesided = 1 and normalized = 0 only")
+    return rank - count
+
+
+TABLE = {
+    "DFT": {17: dft_17, 20: dft},
+    "STFT": stft,
+    "com.microsoft.Irfft": irfft,
+    "com.microsoft.Rfft": rfft,
+}

@@ -29,4 +29,12 @@ def unique(c: Call) -> tuple[Value, ...]:
     return c.apply_all("unique", x, size=c.fresh_size(), axis=axis, sorted=c.flag("sorted", True))
 
 
-TABLE = {"Compress": compress, "NonZero": nonzero, "Unique": unique}
+def unique_in_order(c: Call) -> tuple[Value, ...]:
+    """com.microsoft.Unique: the values as they come, which of them each element is, and how often each comes."""
+    if c[0].rank != 1:
+        raise c.malformed(f"needs a vector, not {c[0].type}")
+    values, _, places, counts = c.apply_all("unique", c[0], size=c.fresh_size(), axis=0, sorted=False)
+    return values, places, counts
+
+
+TABLE = {"Compress": compress, "NonZero": nonzero, "Unique": unique, "com.microsoft.Unique": unique_in_order}

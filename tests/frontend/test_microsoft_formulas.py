@@ -11,6 +11,7 @@ import pytest
 
 from tests.frontend.onnx_text import SIZES, inputs_for, model
 from tilewright.frontend import read
+from tilewright.ir.errors import ImportModelError, UnsupportedError
 from tilewright.ir.interpret import run
 from tilewright.ir.op import Array
 
@@ -54,6 +55,14 @@ def attended(q: Array, k: Array, v: Array, bias: Any = 0.0) -> Array:
     return np.asarray(mixed.reshape(*mixed.shape[:2], -1))
 
 
+def in_parts(x: Array) -> Array:
+    return np.stack([x.real, x.imag], -1).astype(np.float32)
+
+
+def from_parts(x: Array) -> Array:
+    return np.asarray(x[..., 0] + 1j * x[..., 1])
+
+
 CASES: dict[str, Callable[..., Any]] = {
     "(float[n, s, 6] x, float[6] b, float[n, s, 6] k) => (float[] y) { y = com.microsoft.BiasAdd(x, b, k) }": (
         lambda x, b, k: x + b + k
@@ -92,6 +101,16 @@ CASES: dict[str, Callable[..., Any]] = {
     ' { y = com.microsoft.FusedMatMulActivation <transB = 1, activation = "Relu"> (q, w) }': (
         lambda q, w: np.maximum(q @ w.T, 0)
     ),
+    "(float[n, s] x) => (float[] y) { y = com.microsoft.Rfft(x) }": lambda x: in_parts(np.fft.rfft(x)),
+    "(float[n, s, 7] x) => (float[] y) { y = com.microsoft.Rfft <signal_ndim = 2> (x) }": (
+        lambda x: in_parts(np.fft.rfftn(x, axes=(1, 2)))
+    ),
+    "(float[n, s, 2] x) => (float[] y) { y = com.microsoft.Irfft <signal_ndim = 1> (x) }": (
+        lambda x: np.fft.irfft(from_parts(x))
+    ),
+    "(float[n, h, w, s, 2] x) => (float[] y) { y = com.microsoft.Irfft <signal_ndim = 3> (x) }": (
+        lambda x: np.fft.irfftn(from_parts(x), axes=(1, 2, 3))
+    ),
 }
 
 
@@ -105,3 +124,16 @@ def test_is_its_formula(text: str) -> None:
         for ours, theirs in zip(run(graph, inputs), wanted, strict=True):
             assert ours.dtype == np.float32
             np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_signals_of_more_axes_than_there_are_are_refused() -> None:
+    text = "(float[n, s] x) => (float[] y) { y = com.microsoft.Rfft <signal_ndim = 3> (x) }"
+    with pytest.raises(ImportModelError, match="Rfft has signals of 3 axes"):
+        read(model(text, domains={"com.microsoft": 1}))
+
+
+@pytest.mark.parametrize("attribute", ["normalized = 1", "onesided = 0"])
+def test_what_the_definition_excludes_is_refused(attribute: str) -> None:
+    text = f"(float[n, s] x) => (float[] y) {{ y = com.microsoft.Rfft <{attribute}> (x) }}"
+    with pytest.raises(UnsupportedError, match="onesided = 1 and normalized = 0"):
+        read(model(text, domains={"com.microsoft": 1}))
