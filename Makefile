@@ -20,7 +20,7 @@ demo: $(VENV)/demo.installed
 	@$(BIN)/python -m examples.demo $(VERDICT)
 
 test: $(VENV)/test.installed
-	@{ $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/pytest -n auto --maxprocesses 4; } $(VERDICT)
+	@{ $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/pytest -n auto --maxprocesses 4 --dist loadgroup; } $(VERDICT)
 
 test-onnx: $(VENV)/test.installed
 	@$(BIN)/python -m tests.onnx_suite $(if $(UPDATE),--update) $(if $(ONLY),--only '$(ONLY)') $(VERDICT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -33,19 +34,24 @@ HOSTED = {"piper-joe": "NonZero"}  # whose result has as many elements as the da
 pytestmark = [pytest.mark.models, pytest.mark.slow]
 
 
+def of(names: Iterable[str]) -> list[Any]:
+    """Parameters such that all tests of a model run in one process, which compiles it once."""
+    return [pytest.param(name, marks=pytest.mark.xdist_group(name), id=name) for name in names]
+
+
 @functools.cache
 def compiled(name: str) -> Any:
     return tw.compile(fetch(name)["model.onnx"], check=False)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", of(MODELS))
 def test_agrees_with_onnxruntime_at_each_size(name: str) -> None:
     report = tw.check(compiled(name), fetch(name)["model.onnx"], inputs=feeds(name), tolerance=TOLERANCES.get(name))
     assert report.passed, str(report)
     assert report.runs == len(feeds(name))
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", of(MODELS))
 def test_all_but_sizes_from_data_is_compiled(name: str) -> None:
     sources = [source for step in compiled(name).program.host_calls() for source in step.note.sources]
     assert {source.split()[0] for source in sources} == {HOSTED[name]} if name in HOSTED else not sources
@@ -70,13 +76,14 @@ def test_tagger_whose_states_are_rounded_in_every_step() -> None:
     assert all(min(found) <= 1e-6 for found in errors.values())
 
 
-@pytest.mark.parametrize("name", FIRST)
+@pytest.mark.parametrize("name", of(FIRST))
 def test_agrees_on_inputs_that_we_draw(name: str) -> None:
     report = tw.check(compiled(name), fetch(name)["model.onnx"])
     assert report.passed, str(report)
     assert report.runs == 3
 
 
+@pytest.mark.xdist_group("minilm-l6-v2-int8")
 def test_more_tokens_or_other_tokens_than_the_encoder_knows() -> None:
     model = compiled("minilm-l6-v2-int8")
     for length, largest, expected in ((512, 30521, ""), (513, 0, "axis of 512"), (4, 30522, "index is out of range")):
@@ -86,7 +93,7 @@ def test_more_tokens_or_other_tokens_than_the_encoder_knows() -> None:
             model.run(feed)
 
 
-@pytest.mark.parametrize("name", [*FIRST, "silero-vad-16k", "piper-joe"])
+@pytest.mark.parametrize("name", of([*FIRST, "silero-vad-16k", "piper-joe"]))
 def test_saved_model_gives_the_same(name: str, tmp_path: Path) -> None:
     compiled(name).save(tmp_path / "model.tw")
     loaded = tw.load(tmp_path / "model.tw")
