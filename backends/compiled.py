@@ -121,7 +121,7 @@ class CompiledModel:
 
     def _zeros(self) -> list[Array]:
         shapes = self._last_shapes or tuple(_smallest(info.shape) for info in self.inputs)
-        return [np.zeros(shape, numpy_dtype(info.dtype)) for info, shape in zip(self.inputs, shapes, strict=True)]
+        return [_zeros(info, shape) for info, shape in zip(self.inputs, shapes, strict=True)]
 
     def _timed(self, arrays: Sequence[Array]) -> float:
         start = time.perf_counter()
@@ -133,6 +133,12 @@ class CompiledModel:
         from tilewright.backends import artifact
 
         artifact.save(self, path)
+
+
+def _zeros(info: TensorInfo, shape: Sequence[int]) -> Array:
+    if info.dtype == "object":
+        raise InputError(f"There are no zeros for the input '{info.name}', which is no tensor.", hint="Give inputs")
+    return np.full(shape, "", object) if info.dtype == "string" else np.zeros(shape, numpy_dtype(info.dtype))
 
 
 def _smallest(dims: Sequence[Dim]) -> tuple[int, ...]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tilewright.backends.control import RegionFunction, control
 from tilewright.backends.pool import Pool
 from tilewright.backends.program import (
@@ -79,10 +81,17 @@ def _packed(step: HostCall | ControlCall, function: RegionFunction) -> Any:
     defined = places(step.defined, [result.spec for result in step.outputs])
 
     def call(numbers: Any, *values: Any) -> Any:
-        results = function(values, numbers)
+        results = [_own(result, values) for result in function(values, numbers)]
         return ffi().convert([*results, ffi().Shape([int(results[i].shape[axis]) for i, axis in defined])])
 
     return ffi().convert(call)
+
+
+def _own(result: Any, given: Sequence[Any]) -> Any:
+    """The result, copied if it lies in the memory of what was given, which the VM uses again."""
+    array = to_result(result)
+    shared = any(np.may_share_memory(array, to_result(value)) for value in given)
+    return to_value(array.copy()) if shared else result
 
 
 def _on_arrays(function: HostFunction) -> RegionFunction:

@@ -18,7 +18,7 @@ from tilewright.frontend.onnx_order import ordered, reads_of
 from tilewright.frontend.onnx_sparse import read_sparse
 from tilewright.frontend.onnx_storage import Storage
 from tilewright.frontend.onnx_tensor import read_tensor
-from tilewright.frontend.problems import Problems, UnfinishedError
+from tilewright.frontend.problems import EndlessModelError, Problems, UnfinishedError
 from tilewright.frontend.region import Capture
 from tilewright.ir.errors import CompilerError, ImportModelError, TypeInferenceError, UnsupportedError
 from tilewright.ir.graph import Value, constant
@@ -28,6 +28,7 @@ _Stored = TypeVar("_Stored", TensorProto, SparseTensorProto)
 
 DOMAINS = ("", "ai.onnx")
 DEEPEST = 32  # functions and subgraphs within each other
+MOST_NODES = 200_000  # read in all, each as often as the functions and loops around it are
 ON_OBJECTS = frozenset({"Identity", "If", "Loop", "Optional", "Scan"})  # operators that hand on whatever they are given
 
 
@@ -40,6 +41,7 @@ class Model:
     storage: Storage
     hosts: HostNodes
     choices: dict[str, int] = field(default_factory=dict)  # branches taken, where one has to be, by their `If`
+    count: int = 0  # nodes read
     problems: Problems = field(default_factory=Problems)
     contents: Contents = field(default_factory=Contents)
 
@@ -59,6 +61,9 @@ class Scope:
     outer: Scope | None = None
     capture: Capture | None = None
     depth: int = 0
+    path: str = ""  # the calls and control flow around it
+    absent: frozenset[str] = frozenset()  # inputs of a function that its call leaves out
+    calls: frozenset[tuple[str, str, str]] = frozenset()  # the functions around it
     values: dict[str, Value] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)  # names whose value could not be made
 
@@ -71,7 +76,7 @@ class Scope:
 
     def knows(self, name: str) -> bool:
         """Whether there is a value called `name`, or would be one if it could be made."""
-        if not name or name in self.values or name in self.missing:
+        if not name or name in self.values or name in self.missing or name in self.absent:
             return True
         return self.outer is not None and self.outer.knows(name)
 
@@ -99,6 +104,9 @@ class Scope:
     def read_nodes(self, nodes: Sequence[NodeProto], outputs: Iterable[str]) -> None:
         read = {name for node in nodes for name in reads_of(node)} | set(outputs)
         for node in nodes:
+            self.model.count += 1
+            if self.model.count > MOST_NODES:
+                raise EndlessModelError(f"the model comes to more than {MOST_NODES} nodes", source=describe(node))
             self._convert(node, read)
 
     def reject(self, names: Iterable[str], problem: str, place: str) -> None:
@@ -115,6 +123,8 @@ class Scope:
             self.missing.update(node.output)
         except UnsupportedError as error:
             self.reject(node.output, error.message, error.source or describe(node))
+        except EndlessModelError:
+            raise
         except CompilerError as error:
             self._fail(node, error)
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
@@ -141,7 +151,7 @@ class Scope:
         return {name: call.settled(value) for name, value in zip(node.output, made, strict=False) if name}
 
     def _input(self, name: str, node: NodeProto) -> Value | None:
-        if not name:
+        if not name or self._is_absent(name):
             return None
         value = self.find(name)
         if value is None and not self.knows(name):  # in a function, whose names nobody has looked at before
@@ -149,6 +159,11 @@ class Scope:
         if value is None:
             raise UnfinishedError
         return value
+
+    def _is_absent(self, name: str) -> bool:
+        if name in self.values or name in self.missing:
+            return False
+        return name in self.absent or (self.outer is not None and self.outer._is_absent(name))
 
     def _require_known(self, node: NodeProto, version: int) -> None:
         """Raises UnsupportedError for an operator that nothing here can do anything with."""
@@ -182,7 +197,12 @@ class Scope:
         if function is not None:
             yield lambda: self._inlined(function, call, node)
         if can_host(node, version):
-            yield lambda: self.model.hosts.make(node, call.inputs, self.data_sizes.fresh, call.source)
+            yield lambda: self._hosted(call, node)
+
+    def _hosted(self, call: Call, node: NodeProto) -> tuple[Value, ...]:
+        made = self.model.hosts.make(node, call.inputs, self.versions, self.data_sizes.fresh, call.source)
+        self.data_sizes.note(made)
+        return made
 
     # Functions
 
@@ -210,6 +230,9 @@ class Scope:
 
     def _inlined(self, function: FunctionProto, call: Call, node: NodeProto) -> tuple[Value, ...]:
         """The results of a function's nodes on the inputs of a call."""
+        key = (node.domain, node.op_type, node.overload)
+        if key in self.calls:
+            raise EndlessModelError(f"the function {qualified(node)} calls itself", source=call.source)
         scope = self.inside(call)
         versions = {entry.domain: int(entry.version) for entry in function.opset_import}
         given = {a.name: a for a in node.attribute}
@@ -223,10 +246,12 @@ class Scope:
             {**versions, **dict.fromkeys(DOMAINS, default)},
             attributes,
             depth=scope.depth,
+            path=scope.path,
+            absent=frozenset(name for name in function.input if named.get(name) is None),
+            calls=self.calls | {key},
             values={name: value for name, value in named.items() if value is not None},
         )
-        absent = {name for name in function.input if named.get(name) is None}
-        inner.read_nodes([_without_inputs(n, absent) for n in function.node], function.output)
+        inner.read_nodes(function.node, function.output)
         for name, is_read in zip(function.output, call.wanted, strict=False):
             if is_read and not inner.knows(name):
                 raise call.malformed(f"is a function whose output '{name}' nothing makes")
@@ -234,7 +259,10 @@ class Scope:
         wanted = results[: len(call.wanted)]
         if any(value is None for value, is_read in zip(wanted, call.wanted, strict=False) if is_read):
             raise UnfinishedError
-        return tuple(value if value is not None else next(v for v in results if v) for value in wanted)
+        any_value = next((value for value in results if value is not None), None)
+        if any_value is None:
+            raise UnfinishedError
+        return tuple(any_value if value is None else value for value in wanted)
 
     def inside(self, call: Call, capture: Capture | None = None, data_sizes: DataSizes | None = None) -> Scope:
         """A scope for a graph inside this one. Raises ImportModelError where they lie too deep."""
@@ -247,7 +275,9 @@ class Scope:
             self.attributes,
             self,
             capture,
-            self.depth + 1,
+            self.depth + (capture is None),  # a region has a scope for what it captures around that of its graph
+            f"{self.path}{call.source} / ",
+            calls=self.calls,
         )
 
 
@@ -266,13 +296,3 @@ def malformed(node: NodeProto, error: Exception) -> ImportModelError:
     )
     failure.__cause__ = error
     return failure
-
-
-def _without_inputs(node: NodeProto, absent: set[str]) -> NodeProto:
-    """The node of a function without inputs that the call leaves out."""
-    if absent.isdisjoint(node.input):
-        return node
-    copy = NodeProto()
-    copy.CopyFrom(node)
-    copy.input[:] = ["" if name in absent else name for name in node.input]
-    return copy

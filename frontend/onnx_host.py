@@ -12,6 +12,7 @@ from onnx.defs import OpSchema, SchemaError, get_schema
 
 from tilewright.frontend.onnx_types import from_proto, to_proto
 from tilewright.ir.dims import Dim
+from tilewright.ir.errors import UnsupportedError
 from tilewright.ir.graph import Value, apply_op
 from tilewright.ir.ops.control import written
 from tilewright.ir.types import HELD, TensorType
@@ -36,19 +37,27 @@ def can_host(node: NodeProto, version: int) -> bool:
 class HostNodes:
     """Makes such nodes. `types` holds, for values that are no tensors, what ONNX says of them."""
 
-    def __init__(self, declared: Mapping[str, TypeProto], versions: Mapping[str, int]) -> None:
-        self._declared, self._versions = declared, versions
+    def __init__(self, declared: Mapping[str, TypeProto]) -> None:
+        self._declared = declared
         self.types: dict[Value, TypeProto] = {}
 
     def make(
-        self, node: NodeProto, inputs: Sequence[Value | None], fresh: Callable[[], Dim], source: str
+        self,
+        node: NodeProto,
+        inputs: Sequence[Value | None],
+        versions: Mapping[str, int],
+        fresh: Callable[[], Dim],
+        source: str,
     ) -> tuple[Value, ...]:
-        """The results of a node that runs on the host; `fresh` gives symbols for sizes that only it will tell."""
+        """The results of a node that runs on the host; `fresh` gives symbols for sizes that only it will tell.
+
+        `versions` are the opsets of the graph that the node is in.
+        """
         given = {name: value for name, value in zip(node.input, inputs, strict=True) if value is not None}
-        protos = self._results(node, given)
+        protos = self._results(node, given, versions)
         known = {dim for v in given.values() for dim in map(str, v.shape)}
         types = tuple(from_proto(proto, fresh, known) for proto in protos)
-        model = base64.b64encode(self._model(node, given).SerializeToString()).decode()
+        model = base64.b64encode(self._model(node, given, versions).SerializeToString()).decode()
         results = apply_op("onnx", *given.values(), source=source, model=model, results=written(types))
         self.types.update((v, p) for v, p in zip(results, protos, strict=True) if v.dtype == "object")
         by_name = dict(zip((name for name in node.output if name), results, strict=True))
@@ -57,10 +66,11 @@ class HostNodes:
     def type_of(self, value: Value) -> TypeProto:
         return self.types.get(value, TypeProto()) if value.dtype == "object" else to_proto(value.type)
 
-    def _results(self, node: NodeProto, given: Mapping[str, Value]) -> list[TypeProto]:
+    def _results(self, node: NodeProto, given: Mapping[str, Value], versions: Mapping[str, int]) -> list[TypeProto]:
         """What onnx infers of each result that is there, or what the model declares."""
-        schema = schema_of(node, self._versions.get(node.domain, 1))
-        assert schema is not None  # `can_host` has seen it
+        schema = schema_of(node, versions.get(node.domain, versions[""]))
+        if schema is None:
+            raise UnsupportedError(f"operator {node.op_type} of a version that onnx does not know")
         types = {name: self.type_of(value) for name, value in given.items()}
         data = {
             name: numpy_helper.from_array(value.data, name)
@@ -71,19 +81,20 @@ class HostNodes:
         failures = (RuntimeError, ValueError, TypeError, shape_inference.InferenceError)
         with contextlib.suppress(*failures):  # what the model declares has to do
             inferred = shape_inference.infer_node_outputs(
-                schema, node, types, data, opset_imports=self._imports(), ir_version=onnx.IR_VERSION
+                schema, node, types, data, opset_imports=_imports(versions), ir_version=onnx.IR_VERSION
             )
         return [_better(inferred.get(n), self._declared.get(n)) for n in node.output if n]
 
-    def _imports(self) -> list[onnx.OperatorSetIdProto]:
-        return [helper.make_opsetid(name, version) for name, version in self._versions.items() if name != "ai.onnx"]
-
-    def _model(self, node: NodeProto, given: Mapping[str, Value]) -> ModelProto:
+    def _model(self, node: NodeProto, given: Mapping[str, Value], versions: Mapping[str, int]) -> ModelProto:
         """A model of this node alone."""
         inputs = [helper.make_value_info(name, self.type_of(value)) for name, value in given.items()]
         outputs = [helper.make_value_info(name, TypeProto()) for name in node.output if name]
         graph = helper.make_graph([node], "node", inputs, outputs)
-        return helper.make_model(graph, opset_imports=self._imports())
+        return helper.make_model(graph, opset_imports=_imports(versions))
+
+
+def _imports(versions: Mapping[str, int]) -> list[onnx.OperatorSetIdProto]:
+    return [helper.make_opsetid(name, version) for name, version in versions.items() if name != "ai.onnx"]
 
 
 def _better(inferred: TypeProto | None, declared: TypeProto | None) -> TypeProto:

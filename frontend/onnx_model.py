@@ -91,7 +91,7 @@ def read_once(file: OnnxFile, symbols: Symbols, choices: dict[str, int]) -> tupl
     proto, versions = file.model.graph, opsets(file.model)
     functions = {(f.domain, f.name, f.overload): f for f in file.model.functions}
     declared = {info.name: info.type for info in (*proto.value_info, *proto.output, *proto.input)}
-    model = Model(versions, functions, file.storage, HostNodes(declared, versions), choices)
+    model = Model(versions, functions, file.storage, HostNodes(declared), choices)
     scope = Scope(model, DataSizes(model.contents), versions)
     order = ordered(proto, lambda name: False)
     scope.read_initializers(proto)

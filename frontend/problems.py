@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from tilewright.ir.errors import CompilerError, UnsupportedError
+from tilewright.ir.errors import CompilerError, ImportModelError, UnsupportedError
 
 
 class UnfinishedError(Exception):
     """A value that was asked for could not be made, for a reason that has been noted."""
+
+
+class EndlessModelError(ImportModelError):
+    """Reading the model would not end: it stops at once, where other failures wait for the report."""
 
 
 class Problems:

@@ -42,7 +42,9 @@ class FoldConstants:
 
 
 def _is_fixed(node: Node) -> bool:
-    """Whether the result depends on nothing but the inputs: no symbolic size, no region."""
+    """Whether the result depends on nothing but the inputs: no symbolic size, no region, no chance."""
+    if node.op.name == "random" and node.attrs["seed"] is None:
+        return False
     if node.op.kind is Kind.OPAQUE or not all(v.type.is_static for v in node.results):
         return False
     return all(_is_plain(value) for value in node.attrs.values())

@@ -47,9 +47,15 @@ class Scalars:
             return self.cast(x, dtype)
         return x if dtype_of(x) == dtype else tirx.reinterpret(dtype, x)
 
+    _held_clock: Expr = None
+
     def clock(self) -> Expr:
-        """The processor's cycle counter, as int64: another number whenever it is read."""
-        return tirx.call_llvm_intrin("int64", "llvm.readcyclecounter")
+        """The processor's cycle counter, as int64: another number whenever it is read, unless a rule holds one."""
+        return tirx.call_llvm_intrin("int64", "llvm.readcyclecounter") if self._held_clock is None else self._held_clock
+
+    def hold_clock(self, value: Expr) -> None:
+        """From now on `clock` gives this number."""
+        self._held_clock = value
 
     # Logic and choice
 

@@ -57,7 +57,7 @@ def _chosen(c: Call, branches: Sequence[GraphProto]) -> tuple[Value, ...]:
 
     Exporters write so what removes an axis if its size is 1. What follows takes only one of the two.
     """
-    place = c.scope.model.choices.setdefault(c.source, 0)
+    place = c.scope.model.choices.setdefault(f"{c.scope.path}{c.source}", 0)
     condition = c.reshape(c[0], ())
     holds = c.apply("logical_not", condition) if place else condition
     name = ("then", "else")[place]
@@ -98,10 +98,11 @@ Body = Callable[[RegionBuilder, Value, Value, Sequence[Value]], Sequence[Value]]
 def looped(c: Call, limit: Value, start: Value, initial: Sequence[Value], body: Body) -> tuple[Value, ...]:
     """The `loop` over what `body(builder, trip, condition, carried)` gives: condition, carried, rows."""
     types = [v.type for v in initial]
+    changing: set[Dim] = set()
     while True:
         region = _body(c, types, body)
         made = [v.type for v in region.outputs[1 : 1 + len(types)]]
-        general = [_general(c, old, new) for old, new in zip(types, made, strict=True)]
+        general = [_general(c, old, new, changing) for old, new in zip(types, made, strict=True)]
         if general == types:
             break
         types = general
@@ -123,18 +124,17 @@ def _body(c: Call, types: Sequence[TensorType], body: Body) -> Region:
     return builder.close(outputs)
 
 
-def _general(c: Call, old: TensorType, new: TensorType) -> TensorType:
-    """The type of a carried value, with a symbol for each size that a trip may change."""
+def _general(c: Call, old: TensorType, new: TensorType, changing: set[Dim]) -> TensorType:
+    """The type of a carried value, with a symbol for each size that a trip may change; they are added to `changing`."""
     if old.dtype != new.dtype:
         raise c.malformed(f"carries {old.dtype}, but its body gives {new.dtype}")
     if old.rank != new.rank:
         raise c.unsupported(f"carries {old}, of which its body makes {new}, with another number of axes")
-    pairs = zip(old.shape, new.shape, strict=True)
-    return old.with_shape(a if dims.equal(a, b) or _is_computed(a) else c.fresh_size() for a, b in pairs)
-
-
-def _is_computed(dim: Dim) -> bool:
-    return not isinstance(dim, int) and bool(dim.is_Symbol) and dims.is_computed(dim.name)
+    shape = [
+        a if dims.equal(a, b) or a in changing else c.fresh_size() for a, b in zip(old.shape, new.shape, strict=True)
+    ]
+    changing.update(a for a, b in zip(shape, old.shape, strict=True) if a is not b and not isinstance(a, int))
+    return old.with_shape(shape)
 
 
 def _outside(c: Call, region: Region, type: TensorType) -> TensorType:

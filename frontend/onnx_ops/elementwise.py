@@ -94,6 +94,20 @@ def optional(c: Call) -> Value:
     return x
 
 
+def optional_element(c: Call) -> Value:
+    """A tensor is its own element."""
+    if c[0].dtype == "object":
+        raise c.unsupported("takes the element of an optional, which no kernel does")
+    return c[0]
+
+
+def optional_is_there(c: Call) -> Value:
+    x = c.optional(0)
+    if x is not None and x.dtype == "object":
+        raise c.unsupported("looks into an optional, which no kernel does")
+    return c.constant(x is not None)
+
+
 UNARY = {
     "Abs": "abs",
     "Acos": "acos",
@@ -155,6 +169,8 @@ TABLE = {
     "Min": folded("minimum"),
     "Mod": modulo,
     "Optional": optional,
+    "OptionalGetElement": optional_element,
+    "OptionalHasElement": optional_is_there,
     "Pow": power,
     "Sum": folded("add"),
     "Where": same("where", 3),

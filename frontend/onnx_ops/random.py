@@ -17,7 +17,8 @@ def drawn(c: Call, shape: Sequence[Dim], dtype: str, stream: int = 0) -> Value:
     if c.has("seed"):
         seed = float(c.integer("seed", 0)) if c.op_type == "Dropout" else c.real("seed", 0.0)
     wide = "float64" if dtype == "float64" else "float32"
-    return c.apply("random", shape=tuple(shape), dtype=wide, seed=seed, stream=stream, node=c.source)
+    node = f"{c.source} {c.fresh_size()}"  # a function that is called twice draws twice
+    return c.apply("random", shape=tuple(shape), dtype=wide, seed=seed, stream=stream, node=node)
 
 
 def uniform_of(c: Call, shape: Sequence[Dim], dtype: str) -> Value:

@@ -25,6 +25,8 @@ def _ref(attrs: Attrs, *arrays: Array) -> Any:
     given = (a.item() if a.dtype.kind == "O" and a.ndim == 0 and not isinstance(a.item(), str) else a for a in arrays)
     feeds = dict(zip(evaluator.input_names, given, strict=True))
     made = evaluator.run(None, feeds)
+    if evaluator.proto_.graph.node[0].op_type == "Optional" and made[0]:
+        made = made[0]  # it gives an optional as a list of its element
     types = declared(attrs["results"])
     return tuple(_array(value, type) for value, type in zip(made, types, strict=True))
 

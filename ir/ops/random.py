@@ -113,13 +113,14 @@ def _samples() -> list[Sample]:
 ROWS: tuple[Op, ...] = (
     Op(
         "random",
-        Kind.INJECTIVE,
+        Kind.SERIAL,
         _infer,
         _ref,
         _compute,
         (0, None),
         {"shape": REQUIRED, "dtype": REQUIRED, "seed": None, "stream": 0, "node": ""},
         _samples,
+        # A kernel of its own: what read it twice would draw twice.
         "Uniform random numbers between 0 and 1, neither of which occurs. With a seed they are the same in every run, "
         "and others in each stream. `node` tells apart what draws numbers of its own. Inputs are not read: symbols "
         "come from them.",
