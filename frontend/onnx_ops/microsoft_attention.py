@@ -26,13 +26,19 @@ from tilewright.ir.graph import Value
 
 def attention(c: Call) -> tuple[Value, ...]:
     """The input projects to query, key and value; the cache [2, B, H, P, D] holds keys, then values."""
+    return with_cache(c, projections(c), c.optional(3), c.optional(5), c.optional(4))
+
+
+def with_cache(
+    c: Call, projected: Sequence[Value], mask: Value | None, bias: Value | None, past: Value | None
+) -> tuple[Value, ...]:
+    """The result, and the cache grown by what was projected to query, key and value, each [B, S, H * D]."""
     if c.flag("past_present_share_buffer") or c.flag("do_rotary"):
         raise c.unsupported("shares its cache, or rotates, which is not supported yet")
-    heads, past = c.integer("num_heads", 0), c.optional(4)
-    q, k, v = (split_heads(c, x, heads) for x in projections(c))
+    q, k, v = (split_heads(c, x, c.integer("num_heads", 0)) for x in projected)
     cached = (None, None) if past is None else tuple(one_of(c, past, i) for i in (0, 1))
     key, value = (followed_by(c, old, new) for old, new in zip(cached, (k, v), strict=True))
-    result = masked_attention(c, q, key, value, c.optional(3), c.optional(5), 0 if past is None else past.shape[3])
+    result = masked_attention(c, q, key, value, mask, bias, 0 if past is None else past.shape[3])
     if not any(c.wanted[1:]):
         return (result,)
     present = [c.reshape(x, (1, *x.shape)) for x in (key, value)]
