@@ -112,3 +112,20 @@ def test_outputs_never_lie_in_the_callers_memory() -> None:
     )
     given = np.array(["a", "b"], object)
     assert not np.shares_memory(compiled.run({"s": given})["z"], given)
+
+
+def test_an_optional_tensor_comes_out_as_it_went_in() -> None:
+    text = """(float[6] x) => (float[6] y, bool h) { o = Optional(x) y = OptionalGetElement(o)
+        h = OptionalHasElement(o) }"""
+    found = tw.compile(model(text, 18), check=False).run({"x": X})
+    assert found["y"].tolist() == X.tolist()
+    assert found["h"]
+
+
+def test_branches_seventeen_deep() -> None:
+    inner = "p17 = Neg(x)"
+    for i in reversed(range(17)):
+        inner = f"""p{i} = If(c) <then_branch = t{i} () => (float[6] p{i + 1}) {{ {inner} }},
+            else_branch = e{i} () => (float[6] q{i}) {{ q{i} = Abs(x) }}>"""
+    compiled = tw.compile(model(f"(float[6] x, bool c) => (float[6] p0) {{ {inner} }}"), check=False)
+    assert compiled.run({"x": X, "c": TRUE})["p0"].tolist() == (-X).tolist()
