@@ -20,6 +20,8 @@ def declines(group: Group) -> str:
     node = group.anchor
     if node is None or node.op.name != "conv":
         return "is not a convolution"
+    if node.attrs["channels_last"]:
+        return "its channels come last"
     if node.inputs[0].dtype not in SUMMED:
         return f"works on {node.inputs[0].dtype}"
     if not isinstance(node.inputs[0].shape[1], int):

@@ -76,11 +76,21 @@ def _infer_conv(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, 
     x, w, *bias = types
     groups = attrs["groups"]
     _check_conv(types, groups)
+    if attrs["channels_last"]:
+        x = x.with_shape(channels_moved_first(x.shape))
     require_equal(x.shape[1], dims.product((w.shape[1], groups)), "the input channels and the kernel's times groups")
     require(not _indivisible(w.shape[0], groups), f"{w.shape[0]} result channels cannot be split into {groups} groups")
     _check_bias(bias, w.shape[0])
     sizes = [axis.count(size) for axis, size in zip(windows(attrs, w.shape[2:]), x.shape[2:], strict=True)]
-    return (x.with_shape((x.shape[0], w.shape[0], *sizes)),)
+    channels = w.shape[:1]
+    return (
+        x.with_shape((x.shape[0], *sizes, *channels) if attrs["channels_last"] else (x.shape[0], *channels, *sizes)),
+    )
+
+
+def channels_moved_first(place: Sequence[Any]) -> tuple[Any, ...]:
+    """[N, ..., C] as [N, C, ...]: of a shape, of an index."""
+    return (place[0], place[-1], *place[1:-1])
 
 
 def _check_conv(types: Sequence[TensorType], groups: int) -> None:
@@ -104,6 +114,8 @@ def _indivisible(size: Dim, groups: int) -> bool:
 
 def _ref_conv(attrs: Attrs, x: Array, w: Array, *bias: Array) -> Array:
     """One matrix product per kernel tap, all groups at once."""
+    if attrs["channels_last"]:
+        return np.moveaxis(_ref_conv({**attrs, "channels_last": False}, np.moveaxis(x, -1, 1), w, *bias), 1, -1)
     axes, groups = windows(attrs, w.shape[2:]), attrs["groups"]
     counts = [int(axis.count(size)) for axis, size in zip(axes, x.shape[2:], strict=True)]
     source = padded(exact(x), axes, counts, 0)
@@ -127,23 +139,38 @@ def _compute_conv(b: Any, node: Node, x: Any, w: Any, *bias: Any) -> Any:
     axes, groups = windows(node.attrs, node.inputs[1].shape[2:]), node.attrs["groups"]
     depth, wide, zero = w.shape[1], accumulator(x.dtype), b.const(0, x.dtype)
 
+    last = node.attrs["channels_last"]
+    if last:
+        x = _channels_first_view(b, x)
+
     def term(index: Sequence[Any], summed: Sequence[Any]) -> Any:
-        (batch, out, *places), (c, *tap) = index, summed
+        (batch, out, *places), (c, *tap) = channels_moved_first(index) if last else index, summed
         channel = c if groups == 1 else out // (w.shape[0] // groups) * depth + c
         seen = read_window(b, x, (batch, channel), places, axes, tap, zero)
         return b.cast(seen, wide) * b.cast(w(out, c, *tap), wide)
 
-    return _sum_with_bias(b, node, (depth, *w.shape[2:]), term, bias)
+    return _sum_with_bias(b, node, (depth, *w.shape[2:]), term, bias, axis=-1 if last else 1)
 
 
-def _sum_with_bias(b: Any, node: Node, extents: Sequence[Any], term: Callable[..., Any], bias: Sequence[Any]) -> Any:
-    """Sum `term` over `extents`, add the bias, if any, to the channels, and round."""
+def _channels_first_view(b: Any, x: Any) -> Any:
+    """x [N, ..., C] read as [N, C, ...]."""
+
+    def element(n: Any, c: Any, *places: Any) -> Any:
+        return x(n, *places, c)
+
+    return b.stage(channels_moved_first(x.shape), x.dtype, element)
+
+
+def _sum_with_bias(
+    b: Any, node: Node, extents: Sequence[Any], term: Callable[..., Any], bias: Sequence[Any], axis: int = 1
+) -> Any:
+    """Sum `term` over `extents`, add the bias, if any, to the channels, which are the given axis, and round."""
     result = node.results[0]
     wide = accumulator(result.dtype)
     total = b.reduce("sum", b.shape(result), tuple(extents), wide, term)
     if bias:
         plain, (values,) = total, bias
-        total = b.stage(plain.shape, wide, lambda *i: plain(*i) + b.cast(values(i[1]), wide))
+        total = b.stage(plain.shape, wide, lambda *i: plain(*i) + b.cast(values(i[axis]), wide))
     return narrowed(b, total, result.dtype)
 
 
@@ -210,10 +237,12 @@ def _read_spread(
 
 
 def _samples_conv() -> Sequence[Sample]:
-    def sample(*types: TensorType, strides: Any, pads: Any, dilations: Any, groups: int = 1) -> Sample:
-        return Sample(types, {"strides": strides, "pads": pads, "dilations": dilations, "groups": groups})
+    def sample(*types: TensorType, strides: Any, pads: Any, dilations: Any, groups: int = 1, **more: Any) -> Sample:
+        return Sample(types, {"strides": strides, "pads": pads, "dilations": dilations, "groups": groups, **more})
 
     f32 = functools.partial(tensor, "float32")
+    last = {"channels_last": True}
+    deep: dict[str, Any] = {"dilations": (2, 1), "groups": 12}
     return [
         sample(f32(2, 3, 7, 6), f32(4, 3, 3, 2), f32(4), strides=(2, 1), pads=(1, 0, 2, 1), dilations=(1, 2)),
         sample(f32("n", 3, "h", "w"), f32(2, 3, 3, 3), strides=(2, 2), pads=(1, 1, 1, 1), dilations=(1, 1)),
@@ -221,6 +250,12 @@ def _samples_conv() -> Sequence[Sample]:
         sample(f32(1, 4, 9), f32(6, 2, 3), strides=(1,), pads=(4, 0), dilations=(2,), groups=2),
         sample(f32(1, 2, 3, 4, 3), f32(3, 2, 2, 2, 1), strides=(1, 2, 1), pads=(0,) * 6, dilations=(1, 1, 1)),
         sample(tensor("int32", 1, 2, 5), tensor("int32", 3, 2, 2), strides=(1,), pads=(1, 0), dilations=(1,)),
+        sample(f32(2, 7, 6, 3), f32(4, 3, 3, 2), f32(4), strides=(2, 1), pads=(1, 0, 2, 1), dilations=(1, 2), **last),
+        sample(f32("n", "h", "w", 3), f32(20, 3, 3, 3), strides=(1, 1), pads=(1,) * 4, dilations=(1, 1), **last),
+        sample(f32(2, 9, 7, 12), f32(18, 12, 3, 3), f32(18), strides=(1, 1), pads=(1,) * 4, dilations=(1, 1), **last),
+        sample(f32(1, 7, 40, 12), f32(12, 1, 3, 3), f32(12), strides=(1, 2), pads=(1,) * 4, **deep, **last),
+        sample(f32(1, 9, 4), f32(6, 2, 3), strides=(1,), pads=(4, 0), dilations=(2,), groups=2, **last),
+        sample(f32(2, 5, 6), f32(3, 6, 1), f32(3), strides=(1,), pads=(0, 0), dilations=(1,), **last),
     ]
 
 
@@ -260,10 +295,10 @@ ROWS: tuple[Op, ...] = (
         _ref_conv,
         _compute_conv,
         (2, 3),
-        {**_WINDOW, "groups": 1},
+        {**_WINDOW, "groups": 1, "channels_last": False},
         _samples_conv,
         doc="Convolution (cross-correlation) of x [N, C, ...] with w [O, C/groups, ...], and a bias [O]; `pads` are "
-        "all begins, then all ends.",
+        "all begins, then all ends. With `channels_last`, x and the result are [N, ..., C].",
     ),
     Op(
         "conv_transpose",
