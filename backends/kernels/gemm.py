@@ -21,7 +21,7 @@ from tilewright.backends.kernels.loops import (
     product,
     quotient,
 )
-from tilewright.backends.kernels.tile import Tile, multiply, row_tiles
+from tilewright.backends.kernels.tile import Tile, finished_tile, multiply
 
 Load = Callable[..., Expr]
 Store = Callable[..., None]
@@ -88,24 +88,14 @@ def _block(
 ) -> None:
     """One tile of C, at row `start` and column block `block`: sums to a small buffer, then the epilogue on that."""
     height = k.let("height", index(minimum(rows - start, tile.rows)))
-    sums = k.local("sums", (tile.rows * tile.columns,), tile.dtype)
-
-    def part(count: int, first: Index) -> None:
-        def out(r: Expr, column: Expr, value: Expr) -> None:
-            k.store(sums, ((first + r) * tile.columns + column,), value)
-
-        multiply(k, tile, count, depth, lambda r, d: a(start + (first + r), d), b, out)
-
-    row_tiles(k, tile, height, part)
     width = minimum(columns - block * tile.columns, tile.columns)
     if isinstance(columns, int) and columns % tile.columns == 0:
         width = tile.columns
-    with k.serial(height, name="r") as r:
 
-        def finish(column: Expr) -> None:
-            store(start + r, block * tile.columns + column, sums[r * tile.columns + column])
+    def part(count: int, first: Index, out: Store) -> None:
+        multiply(k, tile, count, depth, lambda r, d: a(start + (first + r), d), b, out)
 
-        k.lanes(width, tile.lanes, finish)
+    finished_tile(k, tile, height, width, part, lambda r, c, value: store(start + r, block * tile.columns + c, value))
 
 
 def _pack_panel(k: Loops, tile: Tile, first: Expr, columns: Index, depth: Index, panel: Buffer, b: Load) -> None:

@@ -36,6 +36,28 @@ def packed_conv_shape(shape: Sequence[int], groups: int, block: int) -> tuple[in
     return (groups, -(-outputs // groups // block), channels, *kernel, block)
 
 
+def pack_conv_last(weights: Array, groups: int, columns: int) -> Array:
+    """[O, C / groups, *kernel] -> [groups, blocks, *kernel, C / groups, columns], the last block padded with zeros."""
+    outputs, channels, *kernel = weights.shape
+    per_group = outputs // groups
+    blocks = -(-per_group // columns)
+    padded = np.zeros((groups, blocks * columns, channels, *kernel), weights.dtype)
+    padded[:, :per_group] = weights.reshape(groups, per_group, channels, *kernel)
+    split = padded.reshape(groups, blocks, columns, channels, *kernel)
+    return np.ascontiguousarray(np.moveaxis(split, (2, 3), (-1, -2)))
+
+
+def packed_conv_last_shape(shape: Sequence[int], groups: int, columns: int) -> tuple[int, ...]:
+    """The shape that `pack_conv_last` makes of weights of the given shape."""
+    outputs, channels, *kernel = shape
+    return (groups, -(-outputs // groups // columns), *kernel, channels, columns)
+
+
+def pack_depthwise(weights: Array) -> Array:
+    """[C, 1, *kernel] -> [*kernel, C]."""
+    return np.ascontiguousarray(np.moveaxis(weights[:, 0], 0, -1))
+
+
 @dataclass(frozen=True)
 class Spread:
     """One axis of a transposed convolution: input place i adds to results i * stride + tap * dilation - before.

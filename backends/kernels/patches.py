@@ -119,20 +119,26 @@ def each_tap(k: Loops, axes: Sequence[Axis], step: Callable[[Indices], None]) ->
 
 
 @dataclass(frozen=True)
-class Blocking:
-    """Results are computed `rows` x `columns` at a time, from planes of `plane` elements in rows of `pitch`."""
+class Grid:
+    """Results are computed `rows` x `columns` at a time."""
 
     axes: tuple[Axis, ...]
     rows: Index
     columns: Index
-    pitch: Index
-    plane: Index
 
     @property
     def blocks(self) -> Indices:
         """How many blocks: one per result of the leading axes, then along rows and columns."""
         *lead, high, wide = self.axes
         return (*(a.results for a in lead), div_up(high.results, self.rows), div_up(wide.results, self.columns))
+
+
+@dataclass(frozen=True)
+class Blocking(Grid):
+    """The input of a block lies in planes of `plane` elements in rows of `pitch`."""
+
+    pitch: Index
+    plane: Index
 
     @property
     def planes(self) -> int:
@@ -157,15 +163,15 @@ class Blocking:
 def block_results(k: Loops, axes: Sequence[Axis], limit: int) -> Blocking:
     """Blocks of about `limit` results, all of about the same size, whole rows if they fit."""
     *_, high, wide = axes
-    columns = _even(k, wide.results, minimum(wide.results, limit))
+    columns = even(k, wide.results, minimum(wide.results, limit))
     pitch = named(k, "pitch", columns + wide.reach)
-    rows = _even(k, high.results, maximum(1, div_down(limit, pitch)))
+    rows = even(k, high.results, maximum(1, div_down(limit, pitch)))
     lines = named(k, "lines", div_up((rows + high.reach) * pitch, _LINE))
     odd = lines + 1 - remainder(lines, 2)  # planes a power of two apart would share the same few places of the cache
     return Blocking(tuple(axes), rows, columns, pitch, named(k, "plane", odd * _LINE))
 
 
-def _even(k: Loops, total: Index, most: Index) -> Index:
+def even(k: Loops, total: Index, most: Index) -> Index:
     """The size of the fewest equal parts of `total` that are at most `most`."""
     parts = named(k, "parts", maximum(1, div_up(total, named(k, "most", most))))
     return named(k, "part", div_up(total, parts))
@@ -182,12 +188,12 @@ class Block:
     columns: Index
 
     @classmethod
-    def at(cls, k: Loops, blocking: Blocking, place: Indices) -> Block:
-        """The block of the given number along each axis of `blocking.blocks`."""
+    def at(cls, k: Loops, grid: Grid, place: Indices) -> Block:
+        """The block of the given number along each axis of `grid.blocks`."""
         *lead, i, j = place
-        *_, high, wide = blocking.axes
-        row, rows = _part(k, i, blocking.rows, high.results)
-        column, columns = _part(k, j, blocking.columns, wide.results)
+        *_, high, wide = grid.axes
+        row, rows = _part(k, i, grid.rows, high.results)
+        column, columns = _part(k, j, grid.columns, wide.results)
         return cls(tuple(lead), row, column, rows, columns)
 
 

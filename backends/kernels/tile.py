@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tvm import tirx
 
 from tilewright.backends.kernels import vmath
 from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, index, quotient
+from tilewright.backends.kernels.ranges import nested
 from tilewright.backends.target import Target
 
 SUMMED = ("float32", "int32")  # what the register tiles multiply and sum
@@ -69,33 +70,36 @@ def multiply(
     k: Loops,
     tile: Tile,
     rows: int,
-    depth: Index,
-    a: Callable[[Expr, Expr], Expr],
-    b: Callable[[Expr, Expr], Expr],
+    depth: Index | Sequence[Index],
+    a: Callable[..., Expr],
+    b: Callable[..., Expr],
     out: Callable[[Expr, Expr, Expr], None],
 ) -> None:
     """out(r, c, sum over d of a(r, d) * b(d, c)) for r < rows and c < tile.columns, all in registers.
 
-    Few rows have too few independent sums to hide the latency of a multiply-add: they keep several per element.
+    With several extents as `depth` the sum goes over all of them: a(r, *place), b(*place, c). Few rows have too few
+    independent sums to hide the latency of a multiply-add: they keep several per element.
     """
+    *outer, inner = depth if isinstance(depth, Sequence) else (depth,)
     splits = max(1, 8 // (rows * tile.vectors))
     sums = [_accumulators(k, tile, rows, f"sum{s}") for s in range(splits)]
 
-    def step(d: Expr, target: list[Buffer]) -> None:
+    def step(place: Sequence[Expr], target: list[Buffer]) -> None:
         with k.unrolled(rows, name="r") as r:
-            factor = k.let("a", a(r, d))
+            factor = k.let("a", a(r, *place))
             for v, total in enumerate(target):
                 with k.vectorized(tile.lanes) as lane:
-                    place = r * tile.lanes + lane
-                    k.store(total, (place,), total[place] + factor * b(d, lane + v * tile.lanes))
+                    spot = r * tile.lanes + lane
+                    k.store(total, (spot,), total[spot] + factor * b(*place, lane + v * tile.lanes))
 
-    whole = quotient(depth, splits)
-    with k.serial(whole, name="d") as block:
-        for s in range(splits):
-            step(block * splits + s, sums[s])
-    if splits > 1:
-        with k.serial(depth - whole * splits, name="d") as rest:
-            step(rest + whole * splits, sums[0])
+    whole = quotient(inner, splits)
+    with nested(k, outer) as place:
+        with k.serial(whole, name="d") as block:
+            for s in range(splits):
+                step((*place, block * splits + s), sums[s])
+        if splits > 1:
+            with k.serial(inner - whole * splits, name="d") as rest:
+                step((*place, rest + whole * splits), sums[0])
     _write_sums(k, tile, rows, sums, out)
 
 
@@ -118,6 +122,29 @@ def _write_sums(
             for other in parts[1:]:
                 total = total + other[place]
             out(r, lane + v * tile.lanes, total)
+
+
+Part = Callable[[int, Index, Callable[[Expr, Expr, Expr], None]], None]
+
+
+def finished_tile(
+    k: Loops, tile: Tile, height: Expr, width: Index, part: Part, store: Callable[[Expr, Expr, Expr], None]
+) -> None:
+    """A tile whose sums go to a small buffer, and from there row by row, in vectors, to store(row, column, sum).
+
+    `part(count, first, out)` emits `multiply` for the `count` rows from `first` on, with out(row, column, sum).
+    """
+    sums = k.local("sums", (tile.rows * tile.columns,), tile.dtype)
+
+    def piece(count: int, first: Index) -> None:
+        def out(r: Expr, column: Expr, value: Expr) -> None:
+            k.store(sums, ((first + r) * tile.columns + column,), value)
+
+        part(count, first, out)
+
+    row_tiles(k, tile, height, piece)
+    with k.serial(height, name="r") as r:
+        k.lanes(width, tile.lanes, lambda column: store(r, column, sums[r * tile.columns + column]))
 
 
 def row_tiles(k: Loops, tile: Tile, rows: Expr, part: Callable[[int, Index], None]) -> None:

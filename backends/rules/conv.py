@@ -56,7 +56,8 @@ def _sizes(group: Group, node: Node) -> Conv:
 
 def window_axes(group: Group, node: Node, sizes: list[Index]) -> tuple[Axis, ...]:
     """The windows of a convolution or pooling over axes of the given sizes."""
-    attrs, results = node.attrs, group.shape(node.results[0])[2:]
+    attrs, shape = node.attrs, group.shape(node.results[0])
+    results = shape[1:-1] if attrs.get("channels_last") else shape[2:]
     kernel = attrs["kernel"] if "kernel" in attrs else node.inputs[1].shape[2:]
     pads = [group.b.dim(p) for p in attrs["pads"]]
     before, after = pads[: len(sizes)], pads[len(sizes) :]

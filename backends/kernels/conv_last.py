@@ -1,0 +1,256 @@
+"""Convolution of images whose channels come last: a matrix product per row of results, over taps and channels.
+
+A register tile holds neighbouring results of a row by a block of result channels: inputs are broadcast, weights are
+loaded in vectors. Where there is padding, a task first copies what it reads, with the padding, to a patch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from tilewright.backends.kernels.loops import Buffer, Condition, Expr, Index, Loops, index, minimum
+from tilewright.backends.kernels.patches import Axis, Block, Grid, even, normalised
+from tilewright.backends.kernels.ranges import Indices, cover, div_down, div_up, maximum, named, nested, product, tasks
+from tilewright.backends.kernels.tile import Tile, finished_tile, multiply
+
+_CACHE = 1 << 15  # elements of input that a task may read: a share of the second-level cache
+_RESULTS = (24, 384)  # places a task, at least (each reads all weights) and at most
+_TASKS = 16  # enough to balance the threads
+_FORK_WORK = 300_000  # multiply-adds that take longer than waking the threads
+_MUCH = 2_000  # multiply-adds a place that make even a small image worth it
+
+Store = Callable[[Index, Indices, Expr, Expr], None]
+
+
+@dataclass(frozen=True)
+class ConvLast:
+    """Input [batch, *axes, channels], result [batch, *axes' results, outputs]."""
+
+    batch: Index
+    channels: int
+    outputs: int
+    groups: int
+    axes: tuple[Axis, ...]
+
+    @property
+    def depth(self) -> int:
+        """Input channels that a result channel sees."""
+        return self.channels // self.groups
+
+    @property
+    def per_group(self) -> int:
+        return self.outputs // self.groups
+
+    @property
+    def work(self) -> int:
+        """Multiply-adds for each place."""
+        return self.outputs * self.depth * product([axis.kernel for axis in self.axes])
+
+    @property
+    def places(self) -> Index:
+        return product((self.batch, *(axis.results for axis in self.axes)))
+
+    def worth(self) -> Condition:
+        """Whether the work needs all threads; taken for granted if sizes are unknown and each place is much work."""
+        if self.work >= _MUCH and not isinstance(self.places, int):
+            return True
+        return self.places * self.work >= _FORK_WORK
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a task reads: row y and column x of a leading tap begin at base + plane * tap + pitch * y + channels * x."""
+
+    buffer: Buffer
+    base: Index
+    plane: Index
+    pitch: Index
+
+
+def emit_conv_last(k: Loops, tile: Tile, conv: ConvLast, image: Buffer, weights: Buffer, store: Store) -> None:
+    """`store(n, places, o, value)` for every result: the sum over taps and channels c of input times weight.
+
+    `image` is [batch, *axes, channels]; `pack_conv_last` made `weights` for `tile.columns`. `store` is called with
+    vectors of result channels `o`.
+    """
+    axes, restored = normalised(conv.axes)
+    flat = k.view(image, (product((conv.batch, *(axis.size for axis in axes), conv.channels)),))
+    kernel = _Kernel(k, tile, replace(conv, axes=axes), flat, weights)
+    kernel.emit(lambda n, places, o, value: store(n, restored(places), o, value))
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    """The loops for images with at least two axes."""
+
+    k: Loops
+    tile: Tile
+    conv: ConvLast
+    image: Buffer
+    weights: Buffer
+
+    @property
+    def copies(self) -> bool:
+        """Whether tasks read a padded copy."""
+        *lead, high, wide = self.conv.axes
+        return bool(lead) or high.is_padded or wide.is_padded
+
+    @property
+    def extents(self) -> tuple[int, ...]:
+        """What a sum goes over: taps and channels, in one where those of neighbouring taps are neighbours."""
+        *outer, last = [axis.kernel for axis in self.conv.axes]
+        if self._taps_are_neighbours:
+            return (*outer, last * self.conv.depth)
+        return (*outer, last, self.conv.depth)
+
+    @property
+    def _taps_are_neighbours(self) -> bool:
+        return self.conv.groups == 1 and self.conv.axes[-1].dilation == 1
+
+    def emit(self, store: Store) -> None:
+        k, conv = self.k, self.conv
+        groups, blocks, *_, columns = self.weights.shape
+        weights = k.view(self.weights, (groups, blocks, *self.extents, columns))
+        grid = grid_of(k, conv.axes, conv.channels)
+        blocks = div_up(conv.per_group, self.tile.columns)
+        outer = (conv.batch, conv.groups, *grid.blocks)
+        chunk = _chunk(blocks, product(outer))
+        with tasks(k, (*outer, div_up(blocks, chunk)), conv.worth()) as (n, g, *place, part):
+            block = Block.at(k, grid, tuple(place))
+            source = self._copy(grid, block, n) if self.copies else self._original(block, n)
+            with k.serial(minimum(chunk, blocks - part * chunk)) as b, k.serial(block.rows) as row:
+                column_block = named(k, "block", part * chunk + b)
+                with k.serial(div_up(block.columns, self.tile.rows)) as t:
+                    first = named(k, "first", index(t) * self.tile.rows)
+                    self._tile(source, weights, block, (n, g, column_block), row, first, store)
+
+    def _tile(
+        self, source: Source, weights: Buffer, block: Block, at_block: Indices, row: Index, first: Index, store: Store
+    ) -> None:
+        k, tile, conv = self.k, self.tile, self.conv
+        n, g, b = at_block
+        *_, high, wide = conv.axes
+        step = wide.stride * conv.channels
+        start = source.base + row * (high.stride * source.pitch) + first * step + g * conv.depth
+        at = named(k, "at", start)
+
+        def part(count: int, skip: Index, out: Callable[[Expr, Expr, Expr], None]) -> None:
+            multiply(
+                k, tile, count, self.extents,
+                lambda r, *place: source.buffer[at + (r + skip) * step + self._tap(source, place)],
+                lambda *place: weights[(g, b, *place)],
+                out,
+            )  # fmt: skip
+
+        def finish(r: Expr, column: Expr, value: Expr) -> None:
+            places = (*block.lead, block.row + row, block.column + (first + r))
+            store(n, places, g * conv.per_group + b * tile.columns + column, value)
+
+        height = k.let("height", index(minimum(block.columns - first, tile.rows)))
+        whole = conv.per_group % tile.columns == 0
+        width = tile.columns if whole else minimum(conv.per_group - b * tile.columns, tile.columns)
+        finished_tile(k, tile, height, width, part, finish)
+
+    def _tap(self, source: Source, place: Sequence[Expr]) -> Index:
+        """Where a tap and channel lie, counted from the first tap's first channel."""
+        *lead, high, wide = self.conv.axes
+        plane: Index = 0
+        for axis, tap in zip(lead, place[: len(lead)], strict=True):
+            plane = plane * axis.kernel + tap
+        i, *rest = place[len(lead) :]
+        inner = rest[0] if self._taps_are_neighbours else rest[0] * (wide.dilation * self.conv.channels) + rest[1]
+        return plane * source.plane + i * (high.dilation * source.pitch) + inner
+
+    def _original(self, block: Block, n: Index) -> Source:
+        """The image itself."""
+        high, wide = self.conv.axes
+        pitch = named(self.k, "pitch", wide.size * self.conv.channels)
+        row = n * high.size + block.row * high.stride
+        return Source(self.image, row * pitch + block.column * (wide.stride * self.conv.channels), 0, pitch)
+
+    def _copy(self, grid: Grid, block: Block, n: Index) -> Source:
+        """A patch: for each tap of the leading axes the rows that the block reads, with the padding."""
+        k, channels = self.k, self.conv.channels
+        *lead, high, wide = self.conv.axes
+        rows = named(k, "rows", reads(high, grid.rows))
+        pitch = named(k, "pitch", reads(wide, grid.columns) * channels)
+        plane = named(k, "plane", rows * pitch)
+        patch = k.scratch("patch", (product([axis.kernel for axis in lead]) * plane,), self.tile.dtype)
+        taps = [axis.kernel for axis in lead]
+        with nested(k, taps) as at, k.serial(reads(high, block.rows)) as y:
+            start: Index = 0
+            for size, tap in zip(taps, at, strict=True):
+                start = start * size + tap
+            places = [a.source(i, 0) + t * a.dilation for a, i, t in zip(lead, block.lead, at, strict=True)]
+            places.append(named(k, "source", high.source(block.row, 0) + y))
+            copy_row(k, self.tile.lanes, self.conv, self.image, n, places, block, patch, start * plane + y * pitch)
+        return Source(patch, 0, plane, pitch)
+
+
+def reads(axis: Axis, results: Index) -> Index:
+    """How many neighbouring elements, with the padding, so many results read."""
+    return (results - 1) * axis.stride + (axis.kernel - 1) * axis.dilation + 1
+
+
+def copy_row(
+    k: Loops,
+    lanes: int,
+    conv: ConvLast,
+    image: Buffer,
+    n: Index,
+    places: Sequence[Index],
+    block: Block,
+    patch: Buffer,
+    start: Index,
+) -> None:
+    """One row of the image, at `places` of all axes but the last, to patch[start ...]: what `block` reads of it."""
+    *outer, wide = conv.axes
+    length = named(k, "length", reads(wide, block.columns))
+    column = named(k, "column", wide.source(block.column, 0))
+    inside = [c for axis, place in zip(outer, places, strict=True) if axis.is_padded for c in _within(place, axis.size)]
+    flat = n
+    for axis, place in zip(outer, places, strict=True):
+        flat = flat * axis.size + place
+    origin = named(k, "origin", (flat * wide.size + column) * conv.channels)
+    zero = named(k, "zero", minimum(maximum(0, -column), length))
+    end = named(k, "end", maximum(zero, minimum(length, wide.size - column)))
+
+    def clear(first: Index, last: Index) -> None:
+        extent = named(k, "extent", (last - first) * conv.channels)
+        cover(k, extent, lanes, lambda i: k.store(patch, (start + first * conv.channels + i,), 0))
+
+    def copy() -> None:
+        extent, skip = named(k, "extent", (end - zero) * conv.channels), zero * conv.channels
+        cover(k, extent, lanes, lambda i: k.store(patch, (start + skip + i,), image[origin + skip + i]))
+        clear(0, zero)
+        clear(end, length)
+
+    if not inside:
+        copy()
+        return
+    condition = inside[0]
+    for more in inside[1:]:
+        condition = condition & more
+    k.branch(condition, copy, lambda: clear(0, length))
+
+
+def _within(place: Index, size: Index) -> tuple[Expr, Expr]:
+    return index(place) >= index(0), index(place) < index(size)
+
+
+def grid_of(k: Loops, axes: Sequence[Axis], channels: int) -> Grid:
+    """Blocks of places whose inputs fit into the cache, whole rows if they fit, all of about the same size."""
+    *_, high, wide = axes
+    budget = _CACHE // channels  # places of the input
+    least, most = _RESULTS
+    across = budget // (high.kernel * wide.stride)
+    columns = even(k, wide.results, min(max(across, least), most))
+    down = min(max(budget // (high.stride * wide.stride), least), most)
+    return Grid(tuple(axes), even(k, high.results, maximum(1, div_down(down, columns))), columns)
+
+
+def _chunk(blocks: int, tasks_without: Index) -> int:
+    """Blocks of result channels a task: all, unless there would be too few tasks."""
+    wanted = div_up(_TASKS, tasks_without) if isinstance(tasks_without, int) else _TASKS // 4
+    return int(div_up(blocks, wanted))

@@ -1,0 +1,164 @@
+"""Depthwise convolution of images whose channels come last: each channel has a kernel of its own.
+
+A tile is a few neighbouring results of a row by one vector of channels. Taps above and below the image are left out;
+at the left and right edge, what lies outside is replaced by zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from tvm import tirx
+
+from tilewright.backends.kernels.conv_last import ConvLast, Store
+from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, const, index, minimum
+from tilewright.backends.kernels.patches import Axis, normalised
+from tilewright.backends.kernels.ranges import Indices, div_up, maximum, named, product, tasks
+from tilewright.backends.kernels.tile import Vectors
+
+_UNROLL = 9  # taps of a row
+
+
+def emit_depthwise(k: Loops, machine: Vectors, conv: ConvLast, image: Buffer, weights: Buffer, store: Store) -> None:
+    """`store(n, places, c, value)` for every result: the sum over taps of channel c of input times weight.
+
+    `image` is [batch, *axes, channels], `weights` [*kernel, channels]. `store` is called with vectors of channels and
+    must be idempotent.
+    """
+    axes, restored = normalised(conv.axes)
+    conv = replace(conv, axes=axes)
+    flat = k.view(image, (product((conv.batch, *(axis.size for axis in axes), conv.channels)),))
+    packed = k.view(weights, (*(axis.kernel for axis in axes), conv.channels))
+    lanes = min(machine.lanes, 1 << (conv.channels.bit_length() - 1))
+    kernel = _Kernel(k, lanes, 3 * machine.registers // 8, conv, flat, packed)
+    kernel.emit(lambda n, places, c, value: store(n, restored(places), c, value))
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    """The loops for images with at least two axes; `count` neighbouring results make a tile."""
+
+    k: Loops
+    lanes: int
+    count: int
+    conv: ConvLast
+    image: Buffer
+    weights: Buffer
+
+    def emit(self, store: Store) -> None:
+        """A task is a row of results."""
+        k, conv, count = self.k, self.conv, self.count
+        *outer, wide = conv.axes
+        with tasks(k, (conv.batch, *(axis.results for axis in outer)), conv.worth()) as (n, *row):
+            ranges = [_taps_inside(k, axis, place) for axis, place in zip(outer, row, strict=True)]
+
+            def tile(first: Index, width: int, *, checked: bool) -> None:
+                self._tile(store, (n, *row), ranges, first, width, checked=checked)
+
+            results = wide.results
+
+            def tiles() -> None:
+                with k.serial(div_up(results, count)) as t:
+                    first = named(k, "first", minimum(index(t) * count, results - count))
+                    start, end = wide.source(first, 0), wide.source(first + (count - 1), 0) + _extent(wide)
+                    if not wide.is_padded:
+                        tile(first, count, checked=False)
+                        return
+                    inside = tirx.all(index(start) >= index(0), index(end) <= index(wide.size))
+                    k.branch(
+                        inside, lambda: tile(first, count, checked=False), lambda: tile(first, count, checked=True)
+                    )
+
+            def singles() -> None:
+                with k.serial(results) as first:
+                    tile(first, 1, checked=True)
+
+            if isinstance(results, int):
+                (tiles if results >= count else singles)()
+            else:
+                k.branch(results >= count, tiles, singles)
+
+    def _tile(
+        self,
+        store: Store,
+        row: Indices,
+        ranges: Sequence[tuple[Index, Index]],
+        first: Index,
+        width: int,
+        *,
+        checked: bool,
+    ) -> None:
+        """`width` results of a row, all channels."""
+        k, lanes, channels = self.k, self.lanes, self.conv.channels
+        with k.serial(div_up(channels, lanes)) as block:
+            channel = named(k, "channel", minimum(index(block) * lanes, channels - lanes))
+            sums = [k.local(f"sum{p}", (lanes,), "float32") for p in range(width)]
+            for each in sums:
+                with k.vectorized(lanes) as lane:
+                    k.store(each, (lane,), 0)
+            with _ranges(k, ranges) as taps:
+                self._row_of_taps(row, taps, first, channel, sums, checked=checked)
+            for p, each in enumerate(sums):
+                with k.vectorized(lanes) as lane:
+                    store(row[0], (*row[1:], first + p), channel + lane, each[lane])
+
+    def _row_of_taps(
+        self, row: Indices, taps: Indices, first: Index, channel: Index, sums: Sequence[Buffer], *, checked: bool
+    ) -> None:
+        k, conv = self.k, self.conv
+        *outer, wide = conv.axes
+        place = row[0]
+        for axis, result, tap in zip(outer, row[1:], taps, strict=True):
+            place = place * axis.size + axis.source(result, 0) + tap * axis.dilation
+        start = named(k, "start", index(place) * wide.size)
+
+        def step(j: Index) -> None:
+            with k.vectorized(self.lanes) as lane:
+                weight = k.let("weight", self.weights[(*taps, j, channel + lane)])
+                for p, each in enumerate(sums):
+                    column = wide.source(first + p, 0) + j * wide.dilation
+                    value = self._element(start, column, channel + lane, checked=checked)
+                    k.store(each, (lane,), each[lane] + weight * value)
+
+        if wide.kernel > _UNROLL:
+            with k.serial(wide.kernel) as j:
+                step(j)
+            return
+        for j in range(wide.kernel):
+            step(j)
+
+    def _element(self, start: Expr, column: Index, channel: Expr, *, checked: bool) -> Expr:
+        """An element of the image's row that begins at place `start`."""
+        channels, size = self.conv.channels, self.conv.axes[-1].size
+        if not checked:
+            return self.image[(start + column) * channels + channel]
+        nearest = maximum(0, minimum(index(column), size - 1))
+        inside = tirx.all(index(column) >= index(0), index(column) < index(size))
+        return tirx.Select(inside, self.image[(start + nearest) * channels + channel], const(0, "float32"))
+
+
+def _extent(axis: Axis) -> int:
+    return (axis.kernel - 1) * axis.dilation + 1
+
+
+def _taps_inside(k: Loops, axis: Axis, place: Index) -> tuple[Index, Index]:
+    """The first tap that lies inside, and how many do."""
+    if not axis.is_padded:
+        return 0, axis.kernel
+    start = named(k, "start", index(axis.source(place, 0)))
+    first = named(k, "first", minimum(div_up(maximum(0, -start), axis.dilation), axis.kernel))
+    end = minimum(div_up(maximum(0, axis.size - start), axis.dilation), axis.kernel)
+    return first, named(k, "taps", maximum(0, end - first))
+
+
+@contextmanager
+def _ranges(k: Loops, ranges: Sequence[tuple[Index, Index]]) -> Iterator[Indices]:
+    """Nested loops over ranges given by their start and extent."""
+    if not ranges:
+        yield ()
+        return
+    (start, extent), *rest = ranges
+    with k.serial(extent, start=start) as i, _ranges(k, rest) as others:
+        yield (i, *others)

@@ -1,0 +1,61 @@
+"""Convolution with channels last and constant weights; bias and the operators behind it run on finished sums."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from tilewright.backends.kernels.conv_last import ConvLast, emit_conv_last
+from tilewright.backends.kernels.group import Group, Layout
+from tilewright.backends.kernels.loops import Expr, Index
+from tilewright.backends.kernels.packing_conv import pack_conv_last, packed_conv_last_shape
+from tilewright.backends.kernels.ranges import Indices
+from tilewright.backends.kernels.tile import SUMMED, Vectors, choose_tile
+from tilewright.backends.rules.conv import window_axes
+from tilewright.backends.rules.rule import Rule
+from tilewright.ir.graph import Node, Value
+
+
+def declines(group: Group) -> str:
+    node = group.anchor
+    if node is None or node.op.name != "conv" or not node.attrs["channels_last"]:
+        return "is not a convolution with channels last"
+    image, weights = node.inputs[:2]
+    if image.dtype not in SUMMED:
+        return f"works on {image.dtype}"
+    if group.is_empty:
+        return "sums nothing"
+    if not isinstance(image.shape[-1], int):
+        return "its number of channels is dynamic"
+    if not group.is_weight(weights):
+        return "its kernel is not a constant"
+    return "" if image in group.body.inputs else "its image is computed on the way"
+
+
+def emit(group: Group) -> Mapping[Value, Layout]:
+    node = group.anchor
+    assert node is not None
+    image, weights, *bias = node.inputs
+    conv = sizes(group, node)
+    tile = choose_tile(Vectors.of(group.target), conv.per_group, image.dtype)
+    packing = partial(pack_conv_last, groups=conv.groups, columns=tile.columns)
+    layouts = {weights: Layout(packing, packed_conv_last_shape(weights.shape, conv.groups, tile.columns))}
+    group.place(layouts, held=node.results[0])
+    finish = group.finisher(node.results[0])
+
+    def store(n: Index, places: Indices, o: Expr, value: Expr) -> None:
+        finish((n, *places, o), value + group.tensors[bias[0]](o) if bias else value)
+
+    emit_conv_last(group.k, tile, conv, group.inputs[image], group.inputs[weights], store)
+    return layouts
+
+
+def sizes(group: Group, node: Node) -> ConvLast:
+    """The convolution `node` of a group that has been placed."""
+    image, weights = node.inputs[:2]
+    batch, *places, channels = group.shape(image)
+    axes = window_axes(group, node, places)
+    return ConvLast(batch, int(channels), int(weights.shape[0]), node.attrs["groups"], axes)
+
+
+RULE = Rule("conv, channels last", declines, emit)
