@@ -11,7 +11,18 @@ from dataclasses import dataclass, replace
 
 from tilewright.backends.kernels.loops import Buffer, Condition, Expr, Index, Loops, index, minimum
 from tilewright.backends.kernels.patches import Axis, Block, Grid, even, normalised
-from tilewright.backends.kernels.ranges import Indices, cover, div_down, div_up, maximum, named, nested, product, tasks
+from tilewright.backends.kernels.ranges import (
+    Indices,
+    cover,
+    div_down,
+    div_up,
+    maximum,
+    named,
+    nested,
+    product,
+    remainder,
+    tasks,
+)
 from tilewright.backends.kernels.tile import Tile, finished_tile, multiply
 
 _CACHE = 1 << 15  # elements of input that a task may read: a share of the second-level cache
@@ -20,18 +31,19 @@ _TASKS = 16  # enough to balance the threads
 _FORK_WORK = 300_000  # multiply-adds that take longer than waking the threads
 _MUCH = 2_000  # multiply-adds a place that make even a small image worth it
 
-Store = Callable[[Index, Indices, Expr, Expr], None]
+Store = Callable[[Index, Index, Indices, Expr, Expr], None]
 
 
 @dataclass(frozen=True)
 class ConvLast:
-    """Input [batch, *axes, channels], result [batch, *axes' results, outputs]."""
+    """Input [batch, *axes, channels], result [batch, *axes' results, outputs], once for each of `phases` kernels."""
 
     batch: Index
     channels: int
     outputs: int
     groups: int
     axes: tuple[Axis, ...]
+    phases: int = 1
 
     @property
     def depth(self) -> int:
@@ -45,7 +57,7 @@ class ConvLast:
     @property
     def work(self) -> int:
         """Multiply-adds for each place."""
-        return self.outputs * self.depth * product([axis.kernel for axis in self.axes])
+        return self.phases * self.outputs * self.depth * product([axis.kernel for axis in self.axes])
 
     @property
     def places(self) -> Index:
@@ -69,15 +81,15 @@ class Source:
 
 
 def emit_conv_last(k: Loops, tile: Tile, conv: ConvLast, image: Buffer, weights: Buffer, store: Store) -> None:
-    """`store(n, places, o, value)` for every result: the sum over taps and channels c of input times weight.
+    """`store(n, phase, places, o, value)` for every result: the sum over taps and channels c of input times weight.
 
-    `image` is [batch, *axes, channels]; `pack_conv_last` made `weights` for `tile.columns`. `store` is called with
-    vectors of result channels `o`.
+    `image` is [batch, *axes, channels]; `pack_conv_last` made `weights` for `tile.columns`, of groups * phases groups.
+    `store` is called with vectors of result channels `o`.
     """
     axes, restored = normalised(conv.axes)
     flat = k.view(image, (product((conv.batch, *(axis.size for axis in axes), conv.channels)),))
     kernel = _Kernel(k, tile, replace(conv, axes=axes), flat, weights)
-    kernel.emit(lambda n, places, o, value: store(n, restored(places), o, value))
+    kernel.emit(lambda n, phase, places, o, value: store(n, phase, restored(places), o, value))
 
 
 @dataclass(frozen=True)
@@ -114,22 +126,23 @@ class _Kernel:
         weights = k.view(self.weights, (groups, blocks, *self.extents, columns))
         grid = grid_of(k, conv.axes, conv.channels)
         blocks = div_up(conv.per_group, self.tile.columns)
-        outer = (conv.batch, conv.groups, *grid.blocks)
+        outer = (conv.batch, conv.groups * conv.phases, *grid.blocks)
         chunk = _chunk(blocks, product(outer))
-        with tasks(k, (*outer, div_up(blocks, chunk)), conv.worth()) as (n, g, *place, part):
+        with tasks(k, (*outer, div_up(blocks, chunk)), conv.worth()) as (n, kernel, *place, part):
             block = Block.at(k, grid, tuple(place))
             source = self._copy(grid, block, n) if self.copies else self._original(block, n)
             with k.serial(minimum(chunk, blocks - part * chunk)) as b, k.serial(block.rows) as row:
                 column_block = named(k, "block", part * chunk + b)
                 with k.serial(div_up(block.columns, self.tile.rows)) as t:
                     first = named(k, "first", index(t) * self.tile.rows)
-                    self._tile(source, weights, block, (n, g, column_block), row, first, store)
+                    self._tile(source, weights, block, (n, kernel, column_block), row, first, store)
 
     def _tile(
         self, source: Source, weights: Buffer, block: Block, at_block: Indices, row: Index, first: Index, store: Store
     ) -> None:
         k, tile, conv = self.k, self.tile, self.conv
-        n, g, b = at_block
+        n, kernel, b = at_block
+        g, phase = div_down(kernel, conv.phases), remainder(kernel, conv.phases)
         *_, high, wide = conv.axes
         step = wide.stride * conv.channels
         start = source.base + row * (high.stride * source.pitch) + first * step + g * conv.depth
@@ -139,13 +152,13 @@ class _Kernel:
             multiply(
                 k, tile, count, self.extents,
                 lambda r, *place: source.buffer[at + (r + skip) * step + self._tap(source, place)],
-                lambda *place: weights[(g, b, *place)],
+                lambda *place: weights[(kernel, b, *place)],
                 out,
             )  # fmt: skip
 
         def finish(r: Expr, column: Expr, value: Expr) -> None:
             places = (*block.lead, block.row + row, block.column + (first + r))
-            store(n, places, g * conv.per_group + b * tile.columns + column, value)
+            store(n, phase, places, g * conv.per_group + b * tile.columns + column, value)
 
         height = k.let("height", index(minimum(block.columns - first, tile.rows)))
         whole = conv.per_group % tile.columns == 0

@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from tvm import tirx
 
 from tilewright.backends.kernels.conv import Conv, Load, Store, emit_conv
+from tilewright.backends.kernels.conv_last import ConvLast, emit_conv_last
 from tilewright.backends.kernels.loops import Buffer, Condition, Expr, Index, Loops
 from tilewright.backends.kernels.packing_conv import Spread
 from tilewright.backends.kernels.patches import Axis
 from tilewright.backends.kernels.ranges import Indices, div_down, product, remainder
-from tilewright.backends.kernels.tile import Vectors
+from tilewright.backends.kernels.tile import Tile, Vectors
 
 
 @dataclass(frozen=True)
 class ConvTranspose:
-    """Input [batch, channels, *sizes], result [batch, outputs, *results]; `spreads` has one entry per spatial axis."""
+    """Input of `sizes` and `channels`, result of `outputs` channels; `spreads` has one entry per spatial axis."""
 
     batch: Index
     channels: int
@@ -34,9 +35,20 @@ class ConvTranspose:
     @property
     def conv(self) -> Conv:
         """The plain convolution of all phases; its weights are `spread_weights`, then packed as usual."""
-        axes = tuple(self._axis(size, spread) for size, spread in zip(self.sizes, self.spreads, strict=True))
-        phases = product([spread.stride for spread in self.spreads])
-        return Conv(self.batch, self.channels, self.outputs * phases, self.groups, axes)
+        return Conv(self.batch, self.channels, self.outputs * self.phases, self.groups, self._axes)
+
+    @property
+    def conv_last(self) -> ConvLast:
+        """The same with channels last, where each phase has its own kernel."""
+        return ConvLast(self.batch, self.channels, self.outputs, self.groups, self._axes, self.phases)
+
+    @property
+    def phases(self) -> int:
+        return product([spread.stride for spread in self.spreads])
+
+    @property
+    def _axes(self) -> tuple[Axis, ...]:
+        return tuple(self._axis(size, spread) for size, spread in zip(self.sizes, self.spreads, strict=True))
 
     def _axis(self, size: Index, spread: Spread) -> Axis:
         taps = spread.last - spread.first + 1
@@ -49,16 +61,33 @@ def emit_conv_transpose(
     k: Loops, machine: Vectors, transposed: ConvTranspose, load: Load, weights: Buffer, store: Store
 ) -> None:
     """`store(n, o, places, value)` for every result; operands as for `emit_conv` of `transposed.conv`."""
-    strides = [spread.stride for spread in transposed.spreads]
-    phases = product(strides)
+    phases = transposed.phases
 
     def interleaved(n: Index, channel: Index, places: Indices, value: Expr) -> None:
-        digits = _digits(remainder(channel, phases), strides)
-        where = tuple(j * s + d for j, s, d in zip(places, strides, digits, strict=True))
+        where = _interleaved(transposed, places, remainder(channel, phases))
         with k.when(_exists(transposed, where)):
             store(n, div_down(channel, phases), where, value)
 
     emit_conv(k, machine, transposed.conv, load, weights, interleaved)
+
+
+def emit_conv_transpose_last(
+    k: Loops, tile: Tile, transposed: ConvTranspose, image: Buffer, weights: Buffer, store: Store
+) -> None:
+    """`store(n, o, places, value)` for every result; operands as for `emit_conv_last` of `transposed.conv_last`."""
+
+    def interleaved(n: Index, phase: Index, places: Indices, o: Expr, value: Expr) -> None:
+        where = _interleaved(transposed, places, phase)
+        with k.when(_exists(transposed, where)):
+            store(n, o, where, value)
+
+    emit_conv_last(k, tile, transposed.conv_last, image, weights, interleaved)
+
+
+def _interleaved(transposed: ConvTranspose, places: Indices, phase: Index) -> Indices:
+    """The place of a phase's result."""
+    strides = [spread.stride for spread in transposed.spreads]
+    return tuple(j * s + d for j, s, d in zip(places, strides, _digits(phase, strides), strict=True))
 
 
 def _exists(transposed: ConvTranspose, where: Indices) -> Condition:

@@ -6,19 +6,21 @@ at the left and right edge, what lies outside is replaced by zero.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from tvm import tirx
 
-from tilewright.backends.kernels.conv_last import ConvLast, Store
+from tilewright.backends.kernels.conv_last import ConvLast
 from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, const, index, minimum
 from tilewright.backends.kernels.patches import Axis, normalised
 from tilewright.backends.kernels.ranges import Indices, div_up, maximum, named, product, tasks
 from tilewright.backends.kernels.tile import Vectors
 
 _UNROLL = 9  # taps of a row
+
+Store = Callable[[Index, Indices, Expr, Expr], None]
 
 
 def emit_depthwise(k: Loops, machine: Vectors, conv: ConvLast, image: Buffer, weights: Buffer, store: Store) -> None:

@@ -53,6 +53,14 @@ def packed_conv_last_shape(shape: Sequence[int], groups: int, columns: int) -> t
     return (groups, -(-outputs // groups // columns), *kernel, channels, columns)
 
 
+def pack_conv_transpose_last(weights: Array, groups: int, spreads: Sequence[Spread], columns: int) -> Array:
+    """[C, O / groups, *kernel] -> the plain convolution's weights, packed by `pack_conv_last`, phase by phase."""
+    spread = spread_weights(weights, groups, spreads)
+    per_phase = spread.reshape(groups, weights.shape[1], -1, *spread.shape[1:])
+    phases = per_phase.shape[2]
+    return pack_conv_last(np.swapaxes(per_phase, 1, 2).reshape(spread.shape), groups * phases, columns)
+
+
 def pack_depthwise(weights: Array) -> Array:
     """[C, 1, *kernel] -> [*kernel, C]."""
     return np.ascontiguousarray(np.moveaxis(weights[:, 0], 0, -1))

@@ -43,7 +43,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     group.place(layouts, held=node.results[0])
     finish = group.finisher(node.results[0])
 
-    def store(n: Index, places: Indices, o: Expr, value: Expr) -> None:
+    def store(n: Index, phase: Index, places: Indices, o: Expr, value: Expr) -> None:
         finish((n, *places, o), value + group.tensors[bias[0]](o) if bias else value)
 
     emit_conv_last(group.k, tile, conv, group.inputs[image], group.inputs[weights], store)

@@ -5,14 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from tilewright.backends.kernels.conv_transpose import ConvTranspose, emit_conv_transpose
+from tilewright.backends.kernels.conv_transpose import (
+    ConvTranspose,
+    emit_conv_transpose,
+    emit_conv_transpose_last,
+)
 from tilewright.backends.kernels.group import Group, Layout
 from tilewright.backends.kernels.loops import Expr, Index
-from tilewright.backends.kernels.packing_conv import Spread, pack_conv_transpose, packed_conv_shape
+from tilewright.backends.kernels.packing_conv import (
+    Spread,
+    pack_conv_transpose,
+    pack_conv_transpose_last,
+    packed_conv_last_shape,
+    packed_conv_shape,
+)
 from tilewright.backends.kernels.ranges import Indices
-from tilewright.backends.kernels.tile import Vectors
+from tilewright.backends.kernels.tile import Vectors, choose_tile
 from tilewright.backends.rules.rule import Rule
+from tilewright.ir.dims import Dim
 from tilewright.ir.graph import Node, Value
+from tilewright.ir.ops.contraction import channels_moved_first
 
 
 def declines(group: Group) -> str:
@@ -21,14 +33,24 @@ def declines(group: Group) -> str:
         return "is not a transposed convolution"
     if node.inputs[0].dtype != "float32":
         return f"works on {node.inputs[0].dtype}"
-    if not all(isinstance(size, int) for size in (node.inputs[0].shape[1], *node.attrs["pads"])):
+    if not all(isinstance(size, int) for size in (_channels(node), *node.attrs["pads"])):
         return "its channels or padding are dynamic"
+    if node.attrs["channels_last"] and node.inputs[0] not in group.body.inputs:
+        return "its image is computed on the way"
     return "" if group.is_weight(node.inputs[1]) else "its kernel is not a constant"
+
+
+def _channels(node: Node) -> Dim:
+    return node.inputs[0].shape[-1 if node.attrs["channels_last"] else 1]
 
 
 def emit(group: Group) -> Mapping[Value, Layout]:
     node = group.anchor
     assert node is not None
+    return (_emit_last if node.attrs["channels_last"] else _emit_first)(group, node)
+
+
+def _emit_first(group: Group, node: Node) -> Mapping[Value, Layout]:
     image, weights, *bias = node.inputs
     transposed, machine = _sizes(group, node), Vectors.of(group.target)
     conv, groups = transposed.conv, node.attrs["groups"]
@@ -46,8 +68,27 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     return layouts
 
 
+def _emit_last(group: Group, node: Node) -> Mapping[Value, Layout]:
+    image, weights, *bias = node.inputs
+    transposed = _sizes(group, node)
+    conv, groups = transposed.conv_last, transposed.groups
+    tile = choose_tile(Vectors.of(group.target), conv.per_group)
+    packing = partial(pack_conv_transpose_last, groups=groups, spreads=transposed.spreads, columns=tile.columns)
+    plain = (conv.outputs * conv.phases, conv.depth, *(axis.kernel for axis in conv.axes))
+    layouts = {weights: Layout(packing, packed_conv_last_shape(plain, groups * conv.phases, tile.columns))}
+    group.place(layouts, held=node.results[0])
+    finish = group.finisher(node.results[0])
+
+    def store(n: Index, o: Index, places: Indices, value: Expr) -> None:
+        finish((n, *places, o), value + group.tensors[bias[0]](o) if bias else value)
+
+    emit_conv_transpose_last(group.k, tile, transposed, group.inputs[image], group.inputs[weights], store)
+    return layouts
+
+
 def _sizes(group: Group, node: Node) -> ConvTranspose:
-    batch, channels, *sizes = group.shape(node.inputs[0])
+    shape = group.shape(node.inputs[0])
+    batch, channels, *sizes = channels_moved_first(shape) if node.attrs["channels_last"] else shape
     groups = node.attrs["groups"]
     outputs = int(node.inputs[1].shape[1]) * groups
     return ConvTranspose(batch, int(channels), outputs, groups, tuple(sizes), _spreads(node))

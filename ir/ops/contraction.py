@@ -82,10 +82,12 @@ def _infer_conv(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, 
     require(not _indivisible(w.shape[0], groups), f"{w.shape[0]} result channels cannot be split into {groups} groups")
     _check_bias(bias, w.shape[0])
     sizes = [axis.count(size) for axis, size in zip(windows(attrs, w.shape[2:]), x.shape[2:], strict=True)]
-    channels = w.shape[:1]
-    return (
-        x.with_shape((x.shape[0], *sizes, *channels) if attrs["channels_last"] else (x.shape[0], *channels, *sizes)),
-    )
+    return (x.with_shape(_placed(attrs, x.shape[0], w.shape[0], sizes)),)
+
+
+def _placed(attrs: Attrs, batch: Dim, channels: Dim, sizes: Sequence[Dim]) -> tuple[Dim, ...]:
+    """The shape of an image in the layout that the attributes name."""
+    return (batch, *sizes, channels) if attrs["channels_last"] else (batch, channels, *sizes)
 
 
 def channels_moved_first(place: Sequence[Any]) -> tuple[Any, ...]:
@@ -178,6 +180,8 @@ def _infer_conv_transpose(types: Sequence[TensorType], attrs: Attrs) -> tuple[Te
     x, w, *bias = types
     groups, extra = attrs["groups"], attrs["output_padding"]
     _check_conv(types, groups)
+    if attrs["channels_last"]:
+        x = x.with_shape(channels_moved_first(x.shape))
     require_equal(x.shape[1], w.shape[0], "the channels of the input and of the kernel")
     require(not _indivisible(w.shape[0], groups), f"{w.shape[0]} channels cannot be split into {groups} groups")
     channels = dims.product((w.shape[1], groups))
@@ -186,11 +190,14 @@ def _infer_conv_transpose(types: Sequence[TensorType], attrs: Attrs) -> tuple[Te
     require_lengths(len(axes), output_padding=extra)
     require(all(e >= 0 for e in extra), f"output_padding {extra} must not be negative")
     sizes = [axis.spread(size, e) for axis, size, e in zip(axes, x.shape[2:], extra, strict=True)]
-    return (x.with_shape((x.shape[0], channels, *sizes)),)
+    return (x.with_shape(_placed(attrs, x.shape[0], channels, sizes)),)
 
 
 def _ref_conv_transpose(attrs: Attrs, x: Array, w: Array, *bias: Array) -> Array:
     """Each input place adds its product with the kernel to the places it spreads to: one matrix product per tap."""
+    if attrs["channels_last"]:
+        first = _ref_conv_transpose({**attrs, "channels_last": False}, np.moveaxis(x, -1, 1), w, *bias)
+        return np.moveaxis(first, 1, -1)
     axes, groups = windows(attrs, w.shape[2:]), attrs["groups"]
     batch, channels, *sizes = x.shape
     whole = [(s - 1) * a.stride + a.extent + e for a, s, e in zip(axes, sizes, attrs["output_padding"], strict=True)]
@@ -209,16 +216,18 @@ def _compute_conv_transpose(b: Any, node: Node, x: Any, w: Any, *bias: Any) -> A
     """In gather form: a result place p sums the taps k for which an input place i has i * stride + k * dilation = p."""
     axes, groups = windows(node.attrs, node.inputs[1].shape[2:]), node.attrs["groups"]
     depth, per_group = w.shape[0] // groups, w.shape[1]
-    wide, zero = accumulator(x.dtype), b.const(0, x.dtype)
+    wide, zero, last = accumulator(x.dtype), b.const(0, x.dtype), node.attrs["channels_last"]
+    if last:
+        x = _channels_first_view(b, x)
 
     def term(index: Sequence[Any], summed: Sequence[Any]) -> Any:
-        (batch, out, *places), (c, *tap) = index, summed
+        (batch, out, *places), (c, *tap) = channels_moved_first(index) if last else index, summed
         channel = c if groups == 1 else out // per_group * depth + c
         column = out if groups == 1 else out % per_group
         seen = _read_spread(b, x, (batch, channel), places, axes, tap, zero)
         return b.cast(seen, wide) * b.cast(w(channel, column, *tap), wide)
 
-    return _sum_with_bias(b, node, (depth, *w.shape[2:]), term, bias)
+    return _sum_with_bias(b, node, (depth, *w.shape[2:]), term, bias, axis=-1 if last else 1)
 
 
 def _read_spread(
@@ -260,11 +269,14 @@ def _samples_conv() -> Sequence[Sample]:
 
 
 def _samples_conv_transpose() -> Sequence[Sample]:
-    def sample(*types: TensorType, strides: Any, pads: Any, dilations: Any, extra: Any, groups: int = 1) -> Sample:
+    def sample(
+        *types: TensorType, strides: Any, pads: Any, dilations: Any, extra: Any, groups: int = 1, **more: Any
+    ) -> Sample:
         attrs = {"strides": strides, "pads": pads, "dilations": dilations, "groups": groups, "output_padding": extra}
-        return Sample(types, attrs)
+        return Sample(types, {**attrs, **more})
 
     f32 = functools.partial(tensor, "float32")
+    last = {"channels_last": True}
     same: dict[str, Any] = {"dilations": (1, 1), "extra": (0, 0)}
     tight: dict[str, Any] = {"dilations": (1, 2), "extra": (1, 0)}
     return [
@@ -272,6 +284,10 @@ def _samples_conv_transpose() -> Sequence[Sample]:
         sample(f32("n", 2, "h", "w"), f32(2, 3, 2, 2), f32(3), strides=(2, 2), pads=(0,) * 4, **same),
         sample(f32(1, 4, 3, 3), f32(4, 3, 3, 3), strides=(1, 1), pads=(1,) * 4, groups=2, **same),
         sample(f32(1, 2, 5), f32(2, 1, 4), strides=(2,), pads=(1, 1), dilations=(1,), extra=(0,)),
+        sample(f32(2, 4, 3, 3), f32(3, 2, 3, 2), f32(2), strides=(2, 3), pads=(1, 0, 0, 1), **tight, **last),
+        sample(f32("n", "h", "w", 2), f32(2, 18, 2, 2), f32(18), strides=(2, 2), pads=(0,) * 4, **same, **last),
+        sample(f32(1, 3, 4), f32(4, 3, 3), strides=(1,), pads=(1, 1), dilations=(1,), extra=(0,), groups=2, **last),
+        sample(f32(1, 5, 6), f32(6, 20, 4), strides=(2,), pads=(1, 1), dilations=(1,), extra=(0,), **last),
     ]
 
 
@@ -307,9 +323,10 @@ ROWS: tuple[Op, ...] = (
         _ref_conv_transpose,
         _compute_conv_transpose,
         (2, 3),
-        {**_WINDOW, "groups": 1, "output_padding": REQUIRED},
+        {**_WINDOW, "groups": 1, "output_padding": REQUIRED, "channels_last": False},
         _samples_conv_transpose,
         doc="Transposed convolution of x [N, C, ...] with w [C, O/groups, ...], and a bias [O]. "
-        "A result has (size - 1) * stride + (kernel - 1) * dilation + 1 + output_padding - pads places.",
+        "A result has (size - 1) * stride + (kernel - 1) * dilation + 1 + output_padding - pads places. "
+        "With `channels_last`, x and the result are [N, ..., C].",
     ),
 )
