@@ -57,7 +57,12 @@ class ConvLast:
     @property
     def work(self) -> int:
         """Multiply-adds for each place."""
-        return self.phases * self.outputs * self.depth * product([axis.kernel for axis in self.axes])
+        return self.phases * self.outputs * self.terms
+
+    @property
+    def terms(self) -> int:
+        """Products in the sum of one result."""
+        return self.depth * product([axis.kernel for axis in self.axes])
 
     @property
     def places(self) -> Index:

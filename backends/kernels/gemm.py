@@ -26,7 +26,9 @@ from tilewright.backends.kernels.tile import Tile, finished_tile, multiply
 Load = Callable[..., Expr]
 Store = Callable[..., None]
 
-_ROWS_AT_ONCE = 256  # rows of A that should stay in the cache while B passes by
+_ROWS_AT_ONCE = 256  # rows of A that share one pass over B, at most
+_LEAST = 4  # tiles of rows that share one pass over B
+_CACHE = 1 << 16  # elements of A that stay in the second-level cache while B passes by
 
 
 def gemm(k: Loops, tile: Tile, rows: Index, columns: Index, depth: Index, a: Load, b: Buffer, store: Store) -> None:
@@ -36,7 +38,8 @@ def gemm(k: Loops, tile: Tile, rows: Index, columns: Index, depth: Index, a: Loa
     [ceil(columns / tile.columns), depth, tile.columns], as `packing.pack_b` makes it. `store` emits the statements for
     one element, inside a vectorized loop over j.
     """
-    chunk = max(1, _ROWS_AT_ONCE // tile.rows)
+    kept = min(_ROWS_AT_ONCE, _CACHE // depth) if isinstance(depth, int) else _ROWS_AT_ONCE
+    chunk = max(_LEAST, kept // tile.rows)
     row_blocks, column_blocks = ceildiv(rows, tile.rows), ceildiv(columns, tile.columns)
     with k.parallel(row_blocks * column_blocks, worth=_worth(rows, columns, depth)) as task:
         first = k.let("first", quotient(task, column_blocks * chunk) * chunk)

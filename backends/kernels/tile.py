@@ -14,6 +14,8 @@ from tilewright.backends.target import Target
 
 SUMMED = ("float32", "int32")  # what the register tiles multiply and sum
 
+_NEAR = 28 << 10  # bytes of B that stay in the first-level cache beside rows of A
+
 
 @dataclass(frozen=True)
 class Vectors:
@@ -43,11 +45,14 @@ class Tile:
         return self.columns // self.lanes
 
 
-def choose_tile(machine: Vectors, columns: Index, dtype: str = "float32") -> Tile:
-    """The cheapest tile for a matrix of `columns`: padding is wasted, and small tiles load more per product."""
+def choose_tile(machine: Vectors, columns: Index, dtype: str = "float32", depth: Index = 0) -> Tile:
+    """The cheapest tile for a matrix of `columns`: padding is wasted, and small tiles load more per product.
+
+    Where a block of B, `depth` rows of a tile's columns, outgrows the first-level cache, its loads cost twice as much.
+    """
     widths = [w for w in (1, 2, 3, 4) if _rows(machine, w) >= 2]
     tiles = [Tile(_rows(machine, w), w * machine.lanes, machine.lanes, dtype) for w in widths]
-    return min(tiles, key=lambda tile: _cost(tile, columns))
+    return min(tiles, key=lambda tile: _cost(tile, columns, depth))
 
 
 def _rows(machine: Vectors, width: int) -> int:
@@ -56,10 +61,11 @@ def _rows(machine: Vectors, width: int) -> int:
     return min(rows - rows % 2, 12)
 
 
-def _cost(tile: Tile, columns: Index) -> float:
+def _cost(tile: Tile, columns: Index, depth: Index) -> float:
     """Issue slots per useful product: the multiply-adds plus the loads of A and B that feed them."""
-    per_step = tile.rows * tile.vectors + 0.25 * (tile.rows + tile.vectors)
+    far = isinstance(depth, int) and depth * tile.columns * 4 > _NEAR
     useful = tile.rows * tile.vectors
+    per_step = useful + 0.25 * tile.rows + (0.5 if far else 0.25) * tile.vectors
     if not isinstance(columns, int):
         return per_step / useful
     padded = -(-columns // tile.columns) * tile.columns

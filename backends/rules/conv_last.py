@@ -37,7 +37,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     assert node is not None
     image, weights, *bias = node.inputs
     conv = sizes(group, node)
-    tile = choose_tile(Vectors.of(group.target), conv.per_group, image.dtype)
+    tile = choose_tile(Vectors.of(group.target), conv.per_group, image.dtype, conv.terms)
     packing = partial(pack_conv_last, groups=conv.groups, columns=tile.columns)
     layouts = {weights: Layout(packing, packed_conv_last_shape(weights.shape, conv.groups, tile.columns))}
     group.place(layouts, held=node.results[0])

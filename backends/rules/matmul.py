@@ -36,7 +36,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     assert node is not None
     left, right = node.inputs
     depth, columns = (int(d) for d in right.shape)
-    tile = choose_tile(Vectors.of(group.target), columns, left.dtype)
+    tile = choose_tile(Vectors.of(group.target), columns, left.dtype, depth)
     layouts = {right: _layout(tile, depth, columns)}
     group.place(layouts, held=node.results[0])
     leading = group.shape(left)[:-1]
