@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tilewright.backends.control import RegionFunction, control
+from tilewright.backends.passage import Inlet, outlet
 from tilewright.backends.pool import Pool
 from tilewright.backends.program import (
     ControlCall,
@@ -57,12 +58,13 @@ class Machine:
 
     def function(self, region: Region) -> RegionFunction:
         """The region as a function of values and the numbers of its symbols."""
-        call = self.virtual[region.name]
+        call, item = self.virtual[region.name], ffi().get_global_func("ffi.ArrayGetItem")
+        places = range(len(region.outputs))
 
         def run(values: Sequence[Any], numbers: Sequence[int]) -> Sequence[Any]:
             sizes = (ffi().Shape(numbers),) if region.symbols else ()
-            results: Sequence[Any] = call(*values, *sizes, self._weights, self._hosts)
-            return results
+            results = call(*values, *sizes, self._weights, self._hosts)
+            return [item(results, i) for i in places]  # iterating over TVM's array takes three times as long
 
         return run
 
@@ -113,7 +115,8 @@ class Runner:
         self._module = _load(executable.bytecode, library)
         self._weights = ffi().convert([to_value(weights[c.value]) for c in program.constants])
         self._main = self._machine().function(program.main)
-        self._borrowed = program.borrowed_outputs()
+        self._inlets = [Inlet(port) for port in program.inputs]
+        self._outlets = [outlet(*pair) for pair in zip(program.outputs, program.borrowed_outputs(), strict=True)]
         self._held_sizes = places(program.main.symbols, [port.spec for port in program.inputs])
         self._clear = ffi().get_global_func("vm.builtin.memory_manager.clear")
         self._sizes: set[tuple[tuple[int, ...], ...]] = set()
@@ -145,15 +148,15 @@ class Runner:
             function(*values)
 
     def _run(self, main: RegionFunction, arrays: Sequence[Array], threads: int) -> list[Array]:
-        values = [to_value(a) for a in arrays]
         numbers = [arrays[i].shape[axis] for i, axis in self._held_sizes]
         with self._lock:
+            values = [take(a) for take, a in zip(self._inlets, arrays, strict=True)]
             self._pool.use(threads)
             try:
                 results = main(values, numbers)
             except (ValueError, TypeError, RuntimeError, AssertionError, IndexError) as error:
                 raise InputError(f"The model could not run on these inputs: {error}.") from error
-        return [to_result(v).copy() if b else to_result(v) for v, b in zip(results, self._borrowed, strict=True)]
+            return [give(v) for give, v in zip(self._outlets, results, strict=True)]
 
     def _forget_old_sizes(self, sizes: tuple[tuple[int, ...], ...]) -> None:
         """TVM's allocator keeps a free buffer of every size it has ever seen: let go when there were many."""

@@ -41,13 +41,17 @@ class Signature:
         self._expectations = Expectations.of(program)
         self.infos = describe(program.inputs)
         self.names = tuple(info.name for info in self.infos)
+        self._named = frozenset(self.names)
         self._dtypes = tuple(numpy_dtype(info.dtype) for info in self.infos)
+        self._boxed = tuple(info.dtype == "object" for info in self.infos)
         self._checked: set[tuple[tuple[int, ...], ...]] = set()
 
     def in_order(self, positional: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
         """One value an input. Raises InputError for missing, unknown or doubly given ones."""
         if not named and len(positional) == len(self.names):
             return list(positional)
+        if not positional and named.keys() == self._named:
+            return [named[name] for name in self.names]
         if len(positional) > len(self.names):
             raise InputError(f"The model takes {len(self.names)} inputs ({self._list()}), not {len(positional)}.")
         given = dict(zip(self.names, positional, strict=False))
@@ -76,7 +80,7 @@ class Signature:
 
     def _array(self, index: int, value: Any) -> Array:
         dtype = self._dtypes[index]
-        if self.infos[index].dtype == "object":
+        if self._boxed[index]:
             return boxed(value)
         if not isinstance(value, np.ndarray | np.generic):
             return np.asarray(value, dtype)

@@ -44,7 +44,7 @@ def ffi() -> ModuleType:
 
 
 def _expect(condition: Any, message: str) -> None:
-    if not to_array(condition).item():
+    if not np.from_dlpack(condition).item():
         raise ValueError(message)
 
 
@@ -82,7 +82,7 @@ def _hidden(name: str) -> Iterator[None]:
 
 def aligned_empty(shape: Sequence[int], dtype: np.dtype[Any]) -> Array:
     """An uninitialised array whose first byte is at a multiple of `ALIGNMENT`."""
-    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    size = math.prod(shape) * dtype.itemsize
     buffer = np.empty(size + ALIGNMENT, np.uint8)
     start = -address(buffer) % ALIGNMENT
     return buffer[start : start + size].view(dtype).reshape(shape)
@@ -92,10 +92,15 @@ def address(array: Array) -> int:
     return int(array.__array_interface__["data"][0])
 
 
+def in_place(array: Array) -> bool:
+    """Whether kernels can use the array where it lies."""
+    flags = array.flags
+    return bool(flags.c_contiguous and flags.writeable and address(array) % ALIGNMENT == 0)
+
+
 def aligned(array: Array) -> Array:
     """`array` itself where kernels can use it in place, else an aligned copy."""
-    flags = array.flags
-    if flags.c_contiguous and flags.writeable and array.__array_interface__["data"][0] % ALIGNMENT == 0:
+    if in_place(array):
         return array
     copy = aligned_empty(array.shape, array.dtype)
     copy[...] = array

@@ -48,15 +48,21 @@ def test_results_are_the_callers_own(model: CompiledModel) -> None:
     np.testing.assert_array_equal(model(x)[3], expected(x)["weight"])
 
 
-def test_inputs_wherever_they_lie(model: CompiledModel) -> None:
-    x = rows(6)
-    shifted = aligned_empty((6 * 32 + 1,), x.dtype)[1:].reshape(6, 32)
-    shifted[...] = x
+@pytest.mark.parametrize("count", [6, 1000])
+def test_inputs_wherever_they_lie(model: CompiledModel, count: int) -> None:
+    x = rows(count)
+    placed = aligned_empty(x.shape, x.dtype)
+    shifted = aligned_empty((x.size + 1,), x.dtype)[1:].reshape(x.shape)
+    placed[...] = shifted[...] = x
     assert address(shifted) % ALIGNMENT
     read_only = x.copy()
     read_only.flags.writeable = False
-    for variant in (shifted, read_only, np.asfortranarray(x), rows(12)[::2]):
-        np.testing.assert_allclose(model(variant)[0], expected(np.asarray(variant))["result"], rtol=1e-6)
+    results = []
+    for variant in (placed, shifted, read_only, np.asfortranarray(x), rows(2 * count)[::2], placed + 1):
+        results.append((model(variant), expected(np.asarray(variant))))
+    for got, want in results:  # after all calls: none may have written into an earlier one's results
+        for array, name in zip(got, want, strict=True):
+            np.testing.assert_allclose(array, want[name], rtol=1e-6)
 
 
 def test_many_sizes(model: CompiledModel) -> None:
