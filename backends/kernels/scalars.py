@@ -177,6 +177,10 @@ class Scalars:
     def erf(self, x: Expr) -> Expr:
         return _single(x, vmath.erf, lambda v: tirx.call_pure_extern("float64", "erf", v))
 
+    def gelu(self, x: Expr) -> Expr:
+        """x times the normal distribution function of x."""
+        return _single(x, vmath.gelu, lambda v: 0.5 * v * (1.0 + self.erf(v * math.sqrt(0.5))))
+
     def sigmoid(self, x: Expr) -> Expr:
         return _single(x, vmath.sigmoid, lambda v: 1.0 / (1.0 + tirx.exp(-v)))
 

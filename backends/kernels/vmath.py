@@ -118,6 +118,26 @@ def erf(x: Expr) -> Expr:
     return named(x, lambda v: named(tirx.abs(v), lambda size: both(v, size)))
 
 
+def gelu(x: Expr) -> Expr:
+    """x times the normal distribution function of x: relative error under 3e-6 above -5, absolute under 1e-7 below.
+
+    max(x, 0) - |x| * h, where h = erfc(|x| / sqrt(2)) / 2 is e to a polynomial in |x|, fitted to [0, 6]: nothing
+    cancels. Beyond, the polynomial falls faster than the logarithm of h.
+    """
+    coefficients = (
+        -1.0161318897417004e-08, 3.3329843063256703e-07, -4.663811978389276e-06, 3.4977096220245585e-05,
+        -1.2801728735212237e-04, -1.4642439782619476e-04, 5.009885411709547e-03, -3.649534285068512e-02,
+        -3.1825318932533264e-01, -7.978923916816711e-01, -6.931470036506653e-01,
+    )  # fmt: skip
+
+    def apart(v: Expr, size: Expr) -> Expr:
+        tail = exp_or_zero(_polynomial(size, coefficients))
+        positive = tirx.Select(v < _float(0.0), _float(0.0), v)
+        return positive - tirx.Select(v > _float(50.0), _float(50.0), size) * tail
+
+    return named(x, lambda v: named(tirx.abs(v), lambda size: apart(v, size)))
+
+
 def sigmoid(x: Expr) -> Expr:
     """1 / (1 + e**-x), error under 3 ulp; computed from e**-|x|, which cannot overflow."""
 

@@ -102,9 +102,9 @@ def _ref_gelu(attrs: Attrs, x: Array) -> Array:
 
 def _compute_gelu(b: Any, node: Node, x: Any) -> Any:
     dtype = accumulator(node.inputs[0].dtype)
-    half, one = b.const(0.5, dtype), b.const(1.0, dtype)
     if node.attrs["approximate"] == "none":
-        return half * x * (one + b.erf(x * b.const(ROOT_HALF, dtype)))
+        return b.gelu(x)
+    half, one = b.const(0.5, dtype), b.const(1.0, dtype)
     inner = b.const(ROOT_TWO_OVER_PI, dtype) * (x + b.const(CUBIC, dtype) * x * x * x)
     return half * x * (one + b.tanh(inner))
 

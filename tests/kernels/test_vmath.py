@@ -62,3 +62,13 @@ def test_exp_or_zero() -> None:
     x = np.concatenate([np.linspace(-86.9, 87, 1001), [-87.1, -200, -np.inf, np.nan]]).astype(np.float32)
     expected = np.where(x < -87, 0, np.exp(x.astype(np.float64)))
     np.testing.assert_allclose(computed(vmath.exp_or_zero, x), expected, rtol=2e-7)
+
+
+def test_gelu() -> None:
+    x = np.concatenate([np.linspace(-20, 20, 400_001), [1e30, -1e30, np.inf, np.nan]]).astype(np.float32)
+    exact = np.array([0.5 * v * math.erfc(-v * math.sqrt(0.5)) for v in x.astype(np.float64)])
+    result = computed(vmath.gelu, x)
+    np.testing.assert_allclose(result, exact, rtol=3e-6, atol=1e-7)
+    near = (x > -5) & (x < 0)
+    np.testing.assert_allclose(result[near], exact[near], rtol=3e-6)
+    assert np.isnan(computed(vmath.gelu, np.float32([-np.inf]))).all()  # 0 times infinity, as in the definition
