@@ -21,7 +21,17 @@ from tilewright.ir.ops.checks import (
 )
 from tilewright.ir.ops.elementwise import broadcast_reader, broadcast_shapes
 from tilewright.ir.ops.precision import accumulator, exact, narrowed
-from tilewright.ir.ops.windows import Window, guarded, padded, read_window, tap_view, taps, windows
+from tilewright.ir.ops.windows import (
+    Window,
+    channels_first_view,
+    channels_moved_first,
+    guarded,
+    padded,
+    read_window,
+    tap_view,
+    taps,
+    windows,
+)
 from tilewright.ir.types import NUMERIC, TensorType, tensor
 
 if TYPE_CHECKING:
@@ -90,11 +100,6 @@ def _placed(attrs: Attrs, batch: Dim, channels: Dim, sizes: Sequence[Dim]) -> tu
     return (batch, *sizes, channels) if attrs["channels_last"] else (batch, channels, *sizes)
 
 
-def channels_moved_first(place: Sequence[Any]) -> tuple[Any, ...]:
-    """[N, ..., C] as [N, C, ...]: of a shape, of an index."""
-    return (place[0], place[-1], *place[1:-1])
-
-
 def _check_conv(types: Sequence[TensorType], groups: int) -> None:
     x, w = types[:2]
     require_same_dtype(types)
@@ -143,7 +148,7 @@ def _compute_conv(b: Any, node: Node, x: Any, w: Any, *bias: Any) -> Any:
 
     last = node.attrs["channels_last"]
     if last:
-        x = _channels_first_view(b, x)
+        x = channels_first_view(b, x)
 
     def term(index: Sequence[Any], summed: Sequence[Any]) -> Any:
         (batch, out, *places), (c, *tap) = channels_moved_first(index) if last else index, summed
@@ -152,15 +157,6 @@ def _compute_conv(b: Any, node: Node, x: Any, w: Any, *bias: Any) -> Any:
         return b.cast(seen, wide) * b.cast(w(out, c, *tap), wide)
 
     return _sum_with_bias(b, node, (depth, *w.shape[2:]), term, bias, axis=-1 if last else 1)
-
-
-def _channels_first_view(b: Any, x: Any) -> Any:
-    """x [N, ..., C] read as [N, C, ...]."""
-
-    def element(n: Any, c: Any, *places: Any) -> Any:
-        return x(n, *places, c)
-
-    return b.stage(channels_moved_first(x.shape), x.dtype, element)
 
 
 def _sum_with_bias(

@@ -79,6 +79,21 @@ def windows(attrs: Attrs, kernel: Sequence[Dim], *, fixed: bool = True) -> tuple
     return tuple(Window(*column) for column in columns)
 
 
+def channels_moved_first(place: Sequence[Any]) -> tuple[Any, ...]:
+    """[N, ..., C] as [N, C, ...]: of a shape, of an index."""
+    return (place[0], place[-1], *place[1:-1])
+
+
+def channels_moved_last(place: Sequence[Any]) -> tuple[Any, ...]:
+    """[N, C, ...] as [N, ..., C]."""
+    return (place[0], *place[2:], place[1])
+
+
+def channels_first_view(b: Any, x: Any) -> Any:
+    """x [N, ..., C] read as [N, C, ...]."""
+    return b.stage(channels_moved_first(x.shape), x.dtype, lambda *index: x(*channels_moved_last(index)))
+
+
 def taps(kernel: Sequence[int]) -> Iterator[tuple[int, ...]]:
     """Every place in the kernel."""
     return itertools.product(*(range(k) for k in kernel))
