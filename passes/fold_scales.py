@@ -55,17 +55,21 @@ def _finite(*arrays: Array | None) -> bool:
     return all(a is not None and bool(np.isfinite(a).all()) for a in arrays)
 
 
-def _channels(value: Value) -> int:
-    """The number of channels, axis 1, which the constant weights of a convolution fix."""
-    size = value.shape[1]
-    assert isinstance(size, int)
-    return size
+def _by_channel(c: Value, x: Value, node: Node, size: int) -> Array | None:
+    """`c` as one number for each of the `size` channels of `x`, which the convolution `node` reads or makes."""
+    assert c.data is not None
+    return along(c.data, x.rank, x.rank - 1 if node.attrs.get("channels_last") else 1, size)
+
+
+def _results(node: Node, w: Value) -> int:
+    """The number of channels that a convolution makes."""
+    return int(w.shape[0] if node.op.name == "conv" else w.shape[1] * node.attrs["groups"])
 
 
 @rule(lambda p, x, w, b, c: p.mul(_conv(p, x, w, b), p.constant(c, is_float)))
 def factor_behind_conv(match: Match, x: Value, w: Value, c: Value, y: Value, b: Value | None = None) -> Replacement:
     assert y.node is not None and w.data is not None and c.data is not None
-    factor = along(c.data, y.rank, 1, _channels(y))
+    factor = _by_channel(c, y, y.node, _results(y.node, w))
     if factor is None:
         return Decline("the factor differs along other axes than the channels")
     weights = _scaled_outputs(y.node, w.data, factor)
@@ -76,7 +80,7 @@ def factor_behind_conv(match: Match, x: Value, w: Value, c: Value, y: Value, b: 
 @rule(lambda p, x, w, b, c: p.add(_conv(p, x, w, b), p.constant(c, is_float)))
 def summand_behind_conv(match: Match, x: Value, w: Value, c: Value, y: Value, b: Value | None = None) -> Replacement:
     assert y.node is not None and w.data is not None and c.data is not None
-    bias = along(c.data, y.rank, 1, _channels(y))
+    bias = _by_channel(c, y, y.node, _results(y.node, w))
     if bias is None:
         return Decline("the summand differs along other axes than the channels")
     return _conv_again(match, y.node, x, w.data, bias if b is None or b.data is None else b.data + bias)
@@ -86,7 +90,7 @@ def summand_behind_conv(match: Match, x: Value, w: Value, c: Value, y: Value, b:
 def factor_before_conv(match: Match, x: Value, w: Value, c: Value, y: Value, b: Value | None = None) -> Replacement:
     assert y.node is not None and w.data is not None and c.data is not None
     size = w.shape[0] if y.node.op.name == "conv_transpose" else w.shape[1] * y.node.attrs["groups"]
-    factor = along(c.data, x.rank, 1, size)
+    factor = _by_channel(c, x, y.node, size)
     if factor is None:
         return Decline("the factor differs along other axes than the channels")
     biases = [] if b is None or b.data is None else [b.data]

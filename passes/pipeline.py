@@ -9,6 +9,7 @@ from tilewright.ir.errors import CompilerError, PassError
 from tilewright.ir.graph import Graph, Node, Value, make_node
 from tilewright.ir.verify import verify
 from tilewright.passes.attention import attention
+from tilewright.passes.channels_last import channels_last
 from tilewright.passes.fold_constants import fold_constants
 from tilewright.passes.fold_scales import fold_scales
 from tilewright.passes.fuse import fuse
@@ -40,6 +41,10 @@ PIPELINE: tuple[Pass, ...] = (
     fold_constants,
     share_subexpressions,
     merge_products,
+    channels_last,
+    simplify,
+    fold_constants,
+    share_subexpressions,
     fuse,
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -23,13 +24,17 @@ REDUCTION = st.sampled_from(("reduce_sum", "reduce_mean", "reduce_max", "reduce_
 
 
 @st.composite
-def graphs(draw: Draw, max_nodes: int = 8) -> tuple[Graph, tuple[Array, ...]]:
+def graphs(draw: Draw, max_nodes: int = 8, images: bool = False) -> tuple[Graph, tuple[Array, ...]]:
     """A graph of at most about `max_nodes` nodes, and arrays that fit its inputs; all results are finite.
 
-    Inputs share the symbolic sizes n and m. Some nodes are dead or read twice, and an input may be an output.
+    Inputs share the symbolic sizes n and m. Some nodes are dead or read twice, and an input may be an output. With
+    `images` the first input is one, and it is convolved.
     """
-    inputs = [input_value(f"x{i}", draw(_types())) for i in range(draw(st.integers(1, 3)))]
-    pool = list(inputs)
+    types = draw(st.lists(_types(), min_size=0 if images else 1, max_size=3))
+    if images:
+        types.insert(0, TensorType("float32", draw(st.tuples(st.sampled_from(SIZES), *[st.integers(2, 4)] * 3))))
+    inputs = [input_value(f"x{i}", type) for i, type in enumerate(types)]
+    pool = [*inputs, *(_conv(draw, inputs[:1]) if images else ())]
     for _ in range(draw(st.integers(1, max_nodes))):
         pool.extend(draw(st.sampled_from(BUILDERS))(draw, pool))
     outputs = draw(st.lists(st.sampled_from(pool[-5:]), min_size=1, max_size=3))
@@ -89,7 +94,7 @@ def _binary(draw: Draw, pool: list[Value]) -> Sequence[Value]:
     x = _pick(draw, pool, lambda v: v.dtype != "bool")
     if x is None:
         return []
-    y = _pick(draw, [*pool, _scalar(draw, x)], lambda v: _fits(x, v))
+    y = _pick(draw, [*pool, _scalar(draw, x), _factors(draw, x)], lambda v: _fits(x, v))
     assert y is not None
     # Bounded, so that no chain of products overflows.
     result = apply(draw(ARITHMETIC), *draw(st.permutations((x, y))))
@@ -98,6 +103,13 @@ def _binary(draw: Draw, pool: list[Value]) -> Sequence[Value]:
 
 def _scalar(draw: Draw, like: Value) -> Value:
     return constant(draw(st.sampled_from((0, 1, 2, 0.5) if _is_float(like) else (0, 1, 2))), like.dtype)
+
+
+def _factors(draw: Draw, like: Value) -> Value:
+    """A constant that broadcasts along some axes of `like`."""
+    shape = [d if isinstance(d, int) and draw(st.booleans()) else 1 for d in like.shape]
+    shape = shape[draw(st.integers(0, like.rank)) :]
+    return constant(np.arange(math.prod(shape)).reshape(shape) % 3, like.dtype)
 
 
 def _select(draw: Draw, pool: list[Value]) -> Sequence[Value]:
@@ -172,6 +184,42 @@ def _split(draw: Draw, pool: list[Value]) -> Sequence[Value]:
     return apply_op("split", x, axis=x.rank - 1, sizes=(1, x.shape[-1] - 1)) if x else []
 
 
+def _image(draw: Draw, pool: list[Value]) -> Value | None:
+    """A value with batch, channels and spatial axes: one that has them, or another one with axes put before it."""
+    image = _pick(draw, pool, lambda v: v.dtype == "float32" and v.rank in (3, 4) and isinstance(v.shape[1], int))
+    if image is not None and draw(st.integers(0, 3)):
+        return image
+    x = _pick(draw, pool, lambda v: v.dtype == "float32" and v.rank in (1, 2))
+    return image if x is None else apply("reshape", x, shape=(1, 1, *x.shape))
+
+
+def _windows(draw: Draw, rank: int) -> tuple[tuple[int, ...], dict[str, Any]]:
+    """A kernel that fits images of any size, and its attributes."""
+    size = draw(st.sampled_from((1, 3)))
+    pads = (size // 2,) * (2 * rank)
+    return (size,) * rank, {"strides": (draw(st.integers(1, 2)),) * rank, "pads": pads, "dilations": (1,) * rank}
+
+
+def _conv(draw: Draw, pool: list[Value]) -> Sequence[Value]:
+    x = _image(draw, pool)
+    if x is None:
+        return []
+    kernel, attrs = _windows(draw, x.rank - 2)
+    groups = draw(st.sampled_from((1, x.shape[1])))
+    shape = (groups * draw(st.integers(1, 3)), x.shape[1] // groups, *kernel)
+    weights = constant(np.linspace(-1, 1, math.prod(shape)).reshape(shape), "float32")
+    bias = [constant(np.arange(shape[0]), "float32")] if draw(st.booleans()) else []
+    return [apply("tanh", apply("conv", x, weights, *bias, groups=groups, **attrs))]
+
+
+def _pool(draw: Draw, pool: list[Value]) -> Sequence[Value]:
+    x = _image(draw, pool)
+    if x is None:
+        return []
+    kernel, attrs = _windows(draw, x.rank - 2)
+    return [apply(draw(st.sampled_from(("max_pool", "avg_pool"))), x, kernel=kernel, **attrs)]
+
+
 def _matmul(draw: Draw, pool: list[Value]) -> Sequence[Value]:
     x = _pick(draw, pool, lambda v: _has_axes(v) and isinstance(v.shape[-1], int))
     if x is None:
@@ -204,6 +252,9 @@ BUILDERS: tuple[Builder, ...] = (
     _slice,
     _concat,
     _split,
+    _conv,
+    _conv,
+    _pool,
     _matmul,
     _gather,
     _top,

@@ -79,9 +79,7 @@ def _inside(k: Loops, axis: Axis, place: Index) -> tuple[Index, Index]:
 
 
 @contextmanager
-def _each(
-    k: Loops, axes: Sequence[Axis], places: Indices, ranges: Sequence[tuple[Index, Index]]
-) -> Iterator[Indices]:
+def _each(k: Loops, axes: Sequence[Axis], places: Indices, ranges: Sequence[tuple[Index, Index]]) -> Iterator[Indices]:
     """Loops over the taps inside, which give the places they read."""
     if not axes:
         yield ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 
@@ -10,6 +12,7 @@ from tests.strategies import graphs
 from tilewright.ir.graph import Graph
 from tilewright.ir.op import Array
 from tilewright.ir.verify import verify
+from tilewright.passes.channels_last import channels_last
 from tilewright.passes.pipeline import PIPELINE, Pass, pass_name, run
 
 PASSES = {pass_name(each): each for each in PIPELINE}
@@ -27,6 +30,13 @@ def test_each_pass_keeps_the_meaning(name: str, drawn: tuple[Graph, tuple[Array,
 @given(drawn=graphs(max_nodes=16))
 def test_the_pipeline_keeps_the_meaning(drawn: tuple[Graph, tuple[Array, ...]]) -> None:
     _check(run, *drawn)
+
+
+@few
+@given(drawn=graphs(max_nodes=12, images=True))
+def test_channels_last_keep_the_meaning(drawn: tuple[Graph, tuple[Array, ...]]) -> None:
+    """As if convolutions were worth any transpose, for images so small are not."""
+    _check(partial(channels_last, worth=1000), *drawn)
 
 
 def _check(each: Pass, graph: Graph, arrays: tuple[Array, ...]) -> None:
