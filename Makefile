@@ -3,7 +3,7 @@
 # make test-onnx  all of ONNX's own test cases; UPDATE=1 rewrites docs/operators.md, ONLY=text picks cases
 # make check  what CI runs: make test, then make test-onnx, in a fresh virtual environment
 # make fix    put imports and formatting right
-# make bench  every benchmark, beside onnxruntime
+# make bench  every benchmark, beside onnxruntime and OpenVINO; writes docs/benchmarks.md
 
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -31,8 +31,8 @@ check:
 fix: $(VENV)/test.installed
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
-bench: $(VENV)/demo.installed
-	@$(BIN)/python -m benchmarks $(VERDICT)
+bench: $(VENV)/bench.installed
+	@$(BIN)/python -m benchmarks --write $(VERDICT)
 
 $(VENV)/%.installed: pyproject.toml | $(BIN)/python
 	@echo "Installing Tilewright and its '$*' requirements into $(VENV); the first time, this downloads about 250 MB ..."

@@ -1,6 +1,6 @@
 """`python -m benchmarks [models|gemm|compiling|starting ...]`: all of them by default.
 
-Prints one table for each. `--json` prints the rows as one JSON object. Exits with 1 where a result misses its floor.
+Prints tables. `--json` prints the rows as one JSON object. Exits with 1 where a result misses its floor.
 """
 
 from __future__ import annotations
@@ -8,26 +8,30 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from benchmarks import compiling, gemm, models, starting
+from benchmarks.cases import NAMES
 from benchmarks.table import Rows, missed, show
 
-BENCHMARKS: dict[str, Callable[[argparse.Namespace], Rows]] = {
-    "models": lambda args: models.run(args.threads, args.seconds, args.model),
-    "gemm": lambda args: gemm.run(args.seconds),
-    "compiling": lambda args: compiling.run(args.model),
-    "starting": lambda args: starting.run(args.threads),
+Tables = Mapping[str, Rows]
+BENCHMARKS: dict[str, Callable[[argparse.Namespace], Tables]] = {
+    "models": lambda args: models.run(args.only, args.threads, args.quick, args.write),
+    "gemm": lambda args: {"gemm": gemm.run(0.5 if args.quick else 3.0)},
+    "compiling": lambda args: {"compiling": compiling.run(args.only or compiling.MODELS)},
+    "starting": lambda args: {"starting": starting.run(max(args.threads) if args.threads else None)},
 }
 
 
 def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
-    results = {}
+    results: dict[str, Rows] = {}
     for name in args.benchmark:
-        results[name] = BENCHMARKS[name](args)
-        if not args.json:
-            show(name, results[name])
+        tables = BENCHMARKS[name](args)
+        results |= tables
+        for title, rows in tables.items():
+            if not args.json:
+                show(title, rows)
     if args.json:
         print(json.dumps(results, indent=2))
     misses = [row for rows in results.values() for row in missed(rows)]
@@ -42,14 +46,40 @@ def _benchmark(name: str) -> str:
     return name
 
 
+def _model(name: str) -> str:
+    if name not in NAMES:
+        raise argparse.ArgumentTypeError(f"there is no {name!r}, only {', '.join(NAMES)}")
+    return name
+
+
+def _threads(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Time Tilewright beside onnxruntime.")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="Time Tilewright beside onnxruntime and OpenVINO."
+    )
     parser.add_argument(
         "benchmark", nargs="*", type=_benchmark, default=[*BENCHMARKS], metavar="NAME", help=", ".join(BENCHMARKS)
     )
-    parser.add_argument("--model", action="append", help="models to time (default: those the README lists)")
-    parser.add_argument("--threads", type=int, help="default: what the container's quota and affinity allow")
-    parser.add_argument("--seconds", type=float, default=3.0, help="for each pair (default: %(default)s)")
+    parser.add_argument(
+        "--only",
+        action="append",
+        type=_model,
+        metavar="MODEL",
+        help="a model to measure; may be repeated (default: all)",
+    )
+    parser.add_argument(
+        "--threads",
+        action="append",
+        type=_threads,
+        help="may be repeated (default: 1, and what the container's quota and affinity allow)",
+    )
+    parser.add_argument("--quick", action="store_true", help="only the first size of each model, in shorter rounds")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md, .json and .svg from `models`")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 

@@ -1,55 +1,59 @@
-"""Real models beside onnxruntime: in turn, in one process, on the same number of threads and the same inputs."""
+"""Every open model beside onnxruntime and OpenVINO: tables on the terminal, and the page in docs."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import onnxruntime
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-import tilewright as tw
-from benchmarks.table import Row, Rows, held
-from examples.model_zoo import feeds, fetch
-from tilewright.timing import compare
+from benchmarks.cases import NAMES
+from benchmarks.chart import chart
+from benchmarks.page import page
+from benchmarks.process import ROOT
+from benchmarks.summary import tables
+from benchmarks.survey import Say, Survey, steps, survey
+from benchmarks.table import Rows
+from tilewright.backends.threads import default_threads
 
-MODELS = ("minilm-l6-v2-int8", "ppocr-cls", "ppocrv4-det", "ddddocr-det", "magika")
-FLOORS = {("minilm-l6-v2-int8", 0): 1.0}  # by model and index of the size: the least acceptable ratio
-
-
-def run(threads: int | None, seconds: float, names: Sequence[str] | None = None) -> Rows:
-    """One row for each model and size; `ratio` is onnxruntime's time over ours, the median over pairs of runs."""
-    return [row for name in names or MODELS for row in bench(name, threads, seconds)]
+DOCS = ROOT / "docs"
 
 
-def bench(name: str, threads: int | None, seconds: float) -> Iterator[Row]:
-    path = fetch(name)["model.onnx"]
-    model = tw.compile(path, threads=threads)
-    original = session(path, model.threads)
-    for number, feed in enumerate(feeds(name)):
-        compared = compare(partial(model.run, feed), partial(original.run, None, feed), seconds)
-        row: Row = {
-            "model": name,
-            "sizes": sizes(feed),
-            "threads": model.threads,
-            "ours ms": compared.ours.median * 1e3,
-            "fastest ms": compared.ours.fastest * 1e3,
-            "onnxruntime ms": compared.theirs.median * 1e3,
-            "ratio": compared.ratio,
-            "quartiles": f"{compared.low:.2f} to {compared.high:.2f}",
-        }
-        yield held(row, "ratio", floor=FLOORS.get((name, number)))
+def run(
+    names: Sequence[str] | None = None,
+    threads: Sequence[int] | None = None,
+    quick: bool = False,
+    write: bool = False,
+) -> Mapping[str, Rows]:
+    """Tables by title; `write` keeps all of it. By default all models, on one thread and on as many as there are."""
+    names = names or NAMES
+    threads = threads or sorted({1, default_threads()})
+    with progress(steps(names, threads, quick)) as (say, done):
+        found = survey(names, threads, quick, say, done)
+    if write:
+        keep(found, DOCS)
+    return tables(found)
 
 
-def session(path: Path, threads: int) -> Any:
-    """An onnxruntime session that runs each operator on `threads` threads."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+def keep(found: Survey, folder: Path) -> None:
+    """Write benchmarks.md, .json and .svg."""
+    (folder / "benchmarks.json").write_text(json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n")
+    (folder / "benchmarks.svg").write_text(chart(found.results))
+    (folder / "benchmarks.md").write_text(page(found))
 
 
-def sizes(feed: Mapping[str, np.ndarray[Any, Any]]) -> str:
-    """The shape of the first input, e.g. `1x128`."""
-    return "x".join(map(str, next(iter(feed.values())).shape))
+@contextmanager
+def progress(total: int) -> Iterator[tuple[Say, Say]]:
+    """What is being measured, and a line for each result, on standard error."""
+    columns = BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}")
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=total)
+
+        def done(line: str) -> None:
+            bar.console.print(line, highlight=False, markup=False)
+            bar.advance(task)
+
+        yield lambda line: bar.update(task, description=line), done

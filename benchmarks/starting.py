@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import statistics
 import tempfile
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import tilewright as tw
+from benchmarks.contenders import ONNXRUNTIME, OURS
 from benchmarks.process import python
 from benchmarks.table import Row, Rows, held
 from examples.model_zoo import feeds, fetch
@@ -17,28 +20,6 @@ from examples.model_zoo import feeds, fetch
 MODEL = "minilm-l6-v2-int8"
 SECONDS_LIMIT, MEBIBYTES_LIMIT = 0.35, 120.0
 RUNS = 7
-OURS = """
-import tilewright as tw
-def load(path, threads):
-    return tw.load(path, threads=threads).run
-"""
-THEIRS = """
-import onnxruntime
-def load(path, threads):
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return lambda feed: session.run(None, feed)
-"""
-# The peak comes from VmHWM: getrusage would count the parent's memory too, as it was before the new program began.
-FIRST_RESULT = """
-import json, sys, time
-import numpy as np
-load(sys.argv[1], int(sys.argv[3]))(dict(np.load(sys.argv[2])))
-done = time.monotonic()
-peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
-print(json.dumps({"done": done, "kilobytes": int(peak.split()[1])}))
-"""
 
 
 def run(threads: int | None) -> Rows:
@@ -50,18 +31,26 @@ def run(threads: int | None) -> Rows:
         model.save(saved)
         arrays: dict[str, Any] = feeds(MODEL)[0]
         np.savez(feed, **arrays)
-        ours = start("tilewright", OURS, saved, feed, model.threads)
-        theirs = start("onnxruntime", THEIRS, path, feed, model.threads)
+        ours = start(OURS, saved, feed, model.threads)
+        theirs = start(ONNXRUNTIME, path, feed, model.threads)
     return [held(held(ours, "seconds", limit=SECONDS_LIMIT), "MiB beside", limit=MEBIBYTES_LIMIT), theirs]
 
 
-def start(name: str, load: str, model: Path, feed: Path, threads: int) -> Row:
-    """Start a process `RUNS` times that loads the model with `load` and runs it on `feed`."""
-    runs = [python(load + FIRST_RESULT, str(model), str(feed), str(threads)) for _ in range(RUNS)]
-    memory = statistics.median(r["kilobytes"] for r in runs) / 1024
+def start(runtime: str, model: Path, feed: Path, threads: int) -> Row:
+    """Start a process `RUNS` times that loads the model and runs it on `feed`."""
+    arguments = (runtime, str(model), str(feed), str(threads))
+    runs = [timed(arguments) for _ in range(RUNS)]
+    memory = statistics.median(r["mebibytes"] for r in runs)
     return {
-        "runtime": name,
-        "seconds": statistics.median(r["done"] - r["started"] for r in runs),
+        "runtime": runtime,
+        "seconds": statistics.median(r["seconds"] for r in runs),
         "MiB": memory,
         "MiB beside": memory - model.stat().st_size / 2**20,
     }
+
+
+def timed(arguments: Sequence[str]) -> Mapping[str, float]:
+    """`seconds` run from before the process is started to its first result: all processes share the monotonic clock."""
+    started = time.monotonic()
+    found = python("benchmarks.first_result", *arguments)
+    return {**found, "seconds": found["done"] - started}

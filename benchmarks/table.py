@@ -35,7 +35,7 @@ def show(title: str, rows: Rows) -> None:
         table.add_column(column, justify="left" if column == columns[0] else "right")
     for row in rows:
         table.add_row(*(_cell(row.get(column, "")) for column in columns))
-    Console(width=132).print(table)
+    Console(width=160).print(table)
 
 
 def _cell(value: str | float | bool) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,11 @@ Sizes = Mapping[str, int]
 Feed = dict[str, NDArray[Any]]
 
 
-def feeds(name: str, seed: int = 0) -> list[Feed]:
-    """One feed {input: array} for each of the model's sizes; the same seed gives the same numbers."""
+def feeds(name: str, seed: int = 0, sizes: Sequence[Sizes] | None = None) -> list[Feed]:
+    """One feed {input: array} for each of `sizes`, by default the model's; the same seed gives the same numbers."""
     model = MODELS[name]
     rng = np.random.default_rng(seed)
-    return [{port: draw(spec, sizes, rng) for port, spec in model.inputs.items()} for sizes in model.sizes]
+    return [{port: draw(spec, s, rng) for port, spec in model.inputs.items()} for s in sizes or model.sizes]
 
 
 def draw(spec: Mapping[str, Any], sizes: Sizes, rng: np.random.Generator) -> NDArray[Any]:

@@ -1,0 +1,113 @@
+"""Measures one case, in a process of its own: `python -m benchmarks.measure CASE`, where CASE is JSON.
+
+The last line that it prints is the result. The lines before say what is being done, so that whoever started the
+process knows whose fault it was if it dies.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import tilewright as tw
+from benchmarks.cases import Case
+from benchmarks.contenders import LOADERS, OURS, Feed, Run, failures, outputs, peers
+from benchmarks.process import brief
+from benchmarks.result import Errors, InTurn, Result
+from benchmarks.rounds import Plan, Spread, play
+from examples.model_zoo import feeds, fetch
+from tilewright import frontend
+from tilewright.backends.compiled import CompiledModel
+from tilewright.checking import compare, tolerance_for
+from tilewright.frontend import Imported
+from tilewright.timing import compare as compare_in_turn
+
+IN_TURN = 1 / 20  # of the time for the rounds
+
+
+def main(text: str) -> None:
+    data = json.loads(text)
+    result = measure(Case(**data["case"]), Plan(**data["plan"]), data["without"])
+    print(json.dumps(result.to_json()))
+
+
+def measure(case: Case, plan: Plan, without: Mapping[str, str]) -> Result:
+    """`without` are peers to leave out, with the reasons. Raises CompilerError where ours cannot run the case."""
+    path = fetch(case.model)["model.onnx"]
+    [feed] = feeds(case.model, sizes=[case.sizes])
+    say(OURS)
+    model = tw.compile(path, threads=case.threads, check=False)
+    model.run(feed)
+    runs, failed = load_peers(path, feed, case.threads, without)
+    runs = {OURS: model.run, **runs}
+    say("")
+    rounds = play({name: partial(run, feed) for name, run in runs.items()}, plan)
+    report = model.report(feed, repeats=3)
+    imported = frontend.read(path)
+    result = Result(
+        case,
+        medians=rounds.medians(),
+        ratios={name: rounds.ratio(name, OURS) for name in runs if name != OURS},
+        failed=failed,
+        errors=errors(imported, model, runs, feed),
+        tolerance=tolerance_for(imported.graph),
+        flops=sum(row.flops for row in report.rows),
+        peak=report.peaks.flops,
+        rounds=len(rounds.turns[OURS]),
+        restless=rounds.restless,
+    )
+    return in_turn(result, runs, feed, plan.seconds * IN_TURN)
+
+
+def say(runtime: str) -> None:
+    """The runtime that is being loaded and tried; none while they are compared."""
+    print(json.dumps({"at": runtime}), flush=True)
+
+
+def load_peers(
+    path: Path, feed: Feed, threads: int, without: Mapping[str, str]
+) -> tuple[dict[str, Run], dict[str, str]]:
+    """Each peer that can load and run the model, and why the others cannot."""
+    runs: dict[str, Run] = {}
+    failed = {name: reason for name, reason in without.items() if name in peers(threads)}
+    for name in peers(threads):
+        if name in without:
+            continue
+        say(name)
+        try:
+            runs[name] = LOADERS[name](path, threads)
+            runs[name](feed)
+        except failures() as error:
+            runs.pop(name, None)
+            failed[name] = brief(error)
+    return runs, failed
+
+
+def errors(imported: Imported, model: CompiledModel, runs: Mapping[str, Run], feed: Feed) -> Errors:
+    """How far each runtime is from onnxruntime with exact 8-bit products."""
+    expected = imported.original(feed)
+
+    def error(run: Run) -> float | None:
+        found = compare(partial(listed, run), lambda _: expected, imported.graph, model.inputs, inputs=feed)
+        return None if any(check.problem for check in found.outputs) else found.error
+
+    return {name: error(run) for name, run in runs.items()}
+
+
+def listed(run: Run, feed: Feed) -> Sequence[Any]:
+    return outputs(run(feed))
+
+
+def in_turn(result: Result, runs: Mapping[str, Run], feed: Feed, seconds: float) -> Result:
+    beside = result.onnxruntime
+    compared = compare_in_turn(partial(runs[OURS], feed), partial(runs[beside], feed), seconds)
+    return replace(result, in_turn=InTurn(beside, Spread(compared.low, compared.ratio, compared.high)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,37 @@
+"""How the survey measures: a section of its page, with the numbers of the plan filled in."""
+
+from __future__ import annotations
+
+METHOD = """
+## Method
+
+**Who.** Each row compares Tilewright with
+
+- onnxruntime as it is by default, where its threads spin for a while after a run, ready for the next;
+- onnxruntime without spinning (`session.intra_op.allow_spinning` = 0);
+- onnxruntime on one thread, where the others have more: small models can be faster so;
+- OpenVINO in float32 (`INFERENCE_PRECISION_HINT` f32, `PERFORMANCE_HINT` LATENCY, `INFERENCE_NUM_THREADS`).
+
+All get the same arrays, and give arrays that belong to the caller. On one thread nothing spins, and the first stands
+for the first three. A peer that cannot load or run a model, or crashes, is left out of the row, and the page says why.
+
+**How.** All contenders of a row live in one process, and each row has a process of its own. Time goes by in rounds, in
+which every contender has one turn; each round begins with another. A turn first waits until the process uses no
+processor for 5 ms (at most 0.3 s), so that no runtime is charged for the spinning threads of the one before. Then comes
+a run that is not timed, and timed runs for {plan.turn:g} s, at least one, whose median is the turn's time. There are
+{plan.least} to {plan.most} rounds, until {plan.seconds:g} s are over.
+
+**What.** The times are medians over all rounds; the fastest peer, in bold, is the one with the least. The ratio is its
+time over ours within a round: the table shows the median over the rounds, and the quartiles. Above 1, Tilewright is
+faster than all the others; below, it is a loss, and says so. Which peer is the fastest is chosen after the fact, which
+favours the peers where they are close.
+
+**In turn** is the ratio to the fastest setting of onnxruntime where single runs alternate and nobody waits: what a
+program sees that uses both. There spinning threads take the processors from whoever comes next.
+
+**Error** is that of the worst element, relative to the output's largest magnitude, against onnxruntime with exact 8-bit
+products; `> x` where it is more than the check of `tw.compile` allows for the model.
+
+**Over floor** is our time over what the arithmetic of the model takes at the multiply-add peak of the same threads, as
+`model.report()` measures it.
+"""

@@ -1,0 +1,98 @@
+"""What was measured of a case, and what follows from it; plain data that goes from process to process as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from benchmarks.cases import Case
+from benchmarks.contenders import OURS, is_onnxruntime
+from benchmarks.rounds import Spread
+
+Errors = Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class InTurn:
+    """The ratio where runs alternate with those of the peer `beside`, without waiting."""
+
+    beside: str
+    ratio: Spread
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row. `failure` says why there are no numbers, `failed` why there are none of a peer.
+
+    `medians`: seconds a run by runtime. `ratios`: each peer's time over ours. `errors`: the worst of each runtime
+    against onnxruntime with exact 8-bit products, relative to the output's largest magnitude; None where the outputs
+    differ otherwise. `flops` and `peak`: arithmetic operations of a run, and how many a second were measured.
+    """
+
+    case: Case
+    failure: str = ""
+    medians: Mapping[str, float] = field(default_factory=dict)
+    ratios: Mapping[str, Spread] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
+    in_turn: InTurn | None = None
+    errors: Errors = field(default_factory=dict)
+    tolerance: float = 0.0
+    flops: float = 0.0
+    peak: float = 0.0
+    rounds: int = 0
+    restless: int = 0
+
+    @property
+    def peer(self) -> str:
+        """The fastest of the others."""
+        return min(self.ratios, key=lambda name: self.medians[name])
+
+    @property
+    def onnxruntime(self) -> str:
+        """The fastest setting of onnxruntime."""
+        return min(filter(is_onnxruntime, self.ratios), key=lambda name: self.medians[name])
+
+    @property
+    def ratio(self) -> Spread:
+        """The fastest peer's time over ours: above 1, ours is faster than all of them."""
+        return self.ratios[self.peer]
+
+    @property
+    def floor(self) -> float:
+        """Seconds that the arithmetic of a run takes at the measured peak; 0 where it is not known."""
+        return self.flops / self.peak if self.peak else 0.0
+
+    @property
+    def over_floor(self) -> float | None:
+        return self.medians[OURS] / self.floor if self.floor else None
+
+    def to_json(self) -> dict[str, Any]:
+        data = asdict(self)
+        if self.ratios:
+            data |= {"peer": self.peer, "ratio": asdict(self.ratio), "over_floor": self.over_floor}
+        return data
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Result:
+        """Inverse of `to_json`; what follows from the rest is worked out anew."""
+        kept = {name: value for name, value in data.items() if name not in {"peer", "ratio", "over_floor"}}
+        ratios = {name: Spread(**spread) for name, spread in data["ratios"].items()}
+        beside = data["in_turn"]
+        in_turn = InTurn(beside["beside"], Spread(**beside["ratio"])) if beside else None
+        return Result(**{**kept, "case": Case(**data["case"]), "ratios": ratios, "in_turn": in_turn})
+
+
+def geometric_mean(ratios: Iterable[float]) -> float:
+    logarithms = [math.log(ratio) for ratio in ratios]
+    return math.exp(math.fsum(logarithms) / len(logarithms))
+
+
+def measured(results: Iterable[Result], threads: int | None = None) -> list[Result]:
+    """Those that have numbers, of all or of one number of threads."""
+    return [r for r in results if r.ratios and threads in (None, r.case.threads)]
+
+
+def thread_counts(results: Iterable[Result]) -> list[int]:
+    return sorted({r.case.threads for r in results})
