@@ -106,18 +106,24 @@ class CompiledModel:
         results = self._runner(arrays, self.threads)
         return [a.item() if boxed else a for a, boxed in zip(results, self._boxed, strict=True)]
 
-    def report(self, inputs: Mapping[str, Any] | None = None, repeats: int = 10) -> Report:
-        """Times every kernel: on `inputs`, or on zeros of the sizes of the latest call (before any: all symbols 1)."""
-        from tilewright.backends import probes
+    def report(self, inputs: Mapping[str, Any] | None = None, repeats: int = 10, *, profile: bool = True) -> Report:
+        """The ledger, a row for each kernel: on `inputs`, or on zeros of the sizes of the latest call (or 1).
+
+        `profile`: run the model `repeats` times, and measure each kernel and what the machine can do at most. Without
+        it nothing runs: the rows say what would, where it comes from and which rule wrote it.
+        """
+        from tilewright.backends import probes, profiling
         from tilewright.backends.ledger import Report
-        from tilewright.backends.profiling import profile
 
         values = self._zeros() if inputs is None else self._signature.in_order((), inputs)
         arrays = self._signature.arrays(values)
-        seconds = min(self._timed(arrays) for _ in range(max(repeats, 2)))
-        rows = profile(self.program, self._runner, arrays, self.threads, repeats)
         shapes = {name: a.shape for name, a in zip(self._signature.names, arrays, strict=True)}
-        return Report(rows, shapes, seconds, probes.measure(self._runner, self.target.lanes(32), self.threads))
+        if not profile:
+            return Report(profiling.rows(self.program, arrays), shapes, 0.0, probes.Peaks(self.threads, 0.0, 0.0))
+        seconds = min(self._timed(arrays) for _ in range(max(repeats, 2)))
+        rows, calls = profiling.profile(self.program, self._runner, arrays, self.threads, repeats)
+        peaks = probes.measure(self._runner, self.target.lanes(32), self.threads)
+        return Report(rows, shapes, seconds, peaks, calls)
 
     def _zeros(self) -> list[Array]:
         shapes = self._last_shapes or tuple(_smallest(info.shape) for info in self.inputs)

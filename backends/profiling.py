@@ -5,106 +5,165 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import cycle
 from typing import Any
 
-from tilewright.backends.ledger import Row
-from tilewright.backends.program import HOST_CALL, ControlCall, HostCall, KernelCall, Program, Step
+from tilewright.backends.flow import CallStep, call_steps, sources
+from tilewright.backends.ledger import Call, Row
+from tilewright.backends.program import HOST_CALL, ControlCall, KernelCall, Program
 from tilewright.backends.runtime import Runner
 from tilewright.backends.sizes import evaluate, symbols
 from tilewright.backends.values import Array
 
-_CALLS = KernelCall | HostCall | ControlCall
 _GO_ON = 0  # TVM's VMInstrumentReturnKind::kNoOp
 
 
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """One call: when it began and ended, how much of that other calls took that it made, and its arguments' bytes.
+
+    `handle` tells the functions of the host apart, which all have one name.
+    """
+
+    name: str
+    handle: int
+    start: float
+    end: float
+    inside: float
+    bytes: list[int]
+
+
 class _Watch:
-    """Collects the duration and the bytes of each call that a step of the program makes, in order."""
+    """Collects the calls that the steps of a program make, in the order in which they end."""
 
     def __init__(self, names: frozenset[str]) -> None:
         self.names = names
-        self.called: list[str] = []
-        self.durations: list[float] = []
-        self.bytes: list[list[int]] = []
+        self.spans: list[_Span] = []
         self.overhead = math.inf
-        self._starts: list[float] = []
+        self._open: list[tuple[float, float]] = []
 
     def __call__(self, function: Any, name: str, before: bool, result: Any, *arguments: Any) -> int:
+        now = time.perf_counter()
         if before:
-            self._starts.append(time.perf_counter())
+            self._open.append((now, 0.0))
             return _GO_ON
-        duration = time.perf_counter() - self._starts.pop()
-        self.overhead = min(self.overhead, duration)
+        start, inside = self._open.pop()
+        if self._open:
+            outer, others = self._open.pop()
+            self._open.append((outer, others + now - start))
+        self.overhead = min(self.overhead, now - start)
         if name in self.names:
-            self.called.append(name)
-            self.durations.append(duration)
-            self.bytes.append([_bytes(a) for a in arguments if hasattr(a, "dtype")])
+            handle = arguments[0].__chandle__() if name == HOST_CALL else 0
+            self.spans.append(_Span(name, handle, start, now, inside, [_bytes(a) for a in arguments if _is_tensor(a)]))
         return _GO_ON
+
+
+def _is_tensor(argument: Any) -> bool:
+    return hasattr(argument, "dtype")
 
 
 def _bytes(tensor: Any) -> int:
     return math.prod(map(int, tensor.shape)) * int(tensor.dtype.itemsize)
 
 
-def profile(program: Program, runner: Runner, arrays: Sequence[Array], threads: int, repeats: int) -> tuple[Row, ...]:
-    """One row a step that calls something: the median of `repeats` runs, less what the timing itself takes.
+class _Run:
+    """A watched run: for each step its calls, in order.
 
-    A step of a region has the time of all its calls in a run, none where the region did not run.
-    """
-    names = frozenset(program.kernels()) | {HOST_CALL}
-    watches = [_Watch(names) for _ in range(repeats)]
-    for watch in watches:
-        runner.profile(arrays, threads, watch)
-    sizes = _sizes(program, arrays)
-    calls = [_Calls(program, watch) for watch in watches]
-    return tuple(_row(step, [c.of(step) for c in calls], sizes) for step in program.steps if isinstance(step, _CALLS))
-
-
-class _Calls:
-    """Which calls of a run each step made.
-
-    Calls of main steps come in order. Within regions only the kernel's name tells, so that steps of one kernel share.
+    Where there are regions, of a call only the kernel's name is known. The steps of one kernel are then taken to have
+    called it in turn, which is right unless a branch leaves some out.
     """
 
-    def __init__(self, program: Program, watch: _Watch) -> None:
-        self._spans: dict[int, tuple[float, list[list[int]]]] = {}
-        named: dict[str, list[int]] = {}
-        inside = [step for region in program.regions for step in region.steps if isinstance(step, _CALLS)]
-        order = [step for step in program.main.steps if isinstance(step, _CALLS)]
-        if inside:
-            for place, name in enumerate(watch.called):
-                named.setdefault(name, []).append(place)
-            shares = Counter(_called(step) for step in (*order, *inside))
-            for step in (*order, *inside):
-                self._keep(step, named.get(_called(step), []), watch, shares[_called(step)])
-        else:
-            for place, step in enumerate(order):
-                self._keep(step, [place], watch, 1)
+    def __init__(self, program: Program, watch: _Watch, handles: Sequence[int]) -> None:
+        self.overhead = watch.overhead
+        self.calls: list[list[_Span]] = [[] for _ in call_steps(program)]
+        places = _places(program, handles)
+        for span in watch.spans:
+            self.calls[next(places[span.name, span.handle])].append(span)
 
-    def _keep(self, step: Step, places: Sequence[int], watch: _Watch, shares: int) -> None:
-        seconds = sum(max(watch.durations[i] - watch.overhead, 0.0) for i in places) / shares
-        self._spans[id(step)] = (seconds, [watch.bytes[i] for i in places])
+    def seconds(self, place: int) -> float:
+        """Of a step, less what the timing takes, and without what it called."""
+        return sum(max(s.end - s.start - s.inside - self.overhead, 0.0) for s in self.calls[place])
 
-    def of(self, step: Step) -> tuple[float, list[list[int]]]:
-        """Seconds, and for each call the bytes of its arguments."""
-        return self._spans[id(step)]
+    def total(self) -> float:
+        return sum(self.seconds(place) for place in range(len(self.calls)))
 
+    def moved(self, place: int, gathered: Sequence[int]) -> float:
+        """The bytes of all arguments of a step's calls, but of those of which it reads only a few rows."""
+        return float(sum(size for s in self.calls[place] for i, size in enumerate(s.bytes) if i not in gathered))
 
-def _called(step: KernelCall | HostCall | ControlCall) -> str:
-    return step.kernel if isinstance(step, KernelCall) else HOST_CALL
+    def timeline(self) -> tuple[Call, ...]:
+        """All calls in the order in which they began."""
+        began = min((s.start for calls in self.calls for s in calls), default=0.0)
+        calls = (Call(place, s.start - began, s.end - s.start) for place, calls in enumerate(self.calls) for s in calls)
+        return tuple(sorted(calls, key=lambda call: call.start))
 
 
-def _row(
-    step: KernelCall | HostCall | ControlCall, runs: Sequence[tuple[float, list[list[int]]]], sizes: dict[str, int]
-) -> Row:
-    note, calls = step.note, runs[-1][1]
-    known = symbols([note.flops]) <= set(sizes)
-    moved = sum(size for call in calls for i, size in enumerate(call) if i not in note.gathered)
-    flops = float(evaluate(note.flops, sizes)) * len(calls) if known else 0.0
-    name = step.kernel if isinstance(step, KernelCall) else step.kind if isinstance(step, ControlCall) else "host"
-    seconds = statistics.median(seconds for seconds, _ in runs)
-    return Row(name, note.sources, note.rule, note.dtype, seconds, flops, float(moved))
+def _places(program: Program, handles: Sequence[int]) -> dict[tuple[str, int], Iterator[int]]:
+    """Whose turn it is, for each kernel and each function of the host."""
+    of_steps = dict(zip(map(id, program.calls_out()), handles, strict=True))
+    places: dict[tuple[str, int], list[int]] = {}
+    for place, step in enumerate(call_steps(program)):
+        key = (step.kernel, 0) if isinstance(step, KernelCall) else (HOST_CALL, of_steps[id(step)])
+        places.setdefault(key, []).append(place)
+    return {key: cycle(found) for key, found in places.items()}
+
+
+def rows(program: Program, arrays: Sequence[Array]) -> tuple[Row, ...]:
+    """One row for each step that calls something, with what is known of it before it runs."""
+    sizes, feeds = _sizes(program, arrays), sources(program)
+    regions = [region.name for region in (program.main, *program.regions) for _ in call_steps(region)]
+    return tuple(
+        Row(
+            kernel=_shown_name(step),
+            sources=step.note.sources,
+            origin=step.note.rule,
+            dtype=step.note.dtype,
+            flops=_flops(step, sizes),
+            reads=reads,
+            region=region,
+        )
+        for step, reads, region in zip(call_steps(program), feeds, regions, strict=True)
+    )
+
+
+def profile(
+    program: Program, runner: Runner, arrays: Sequence[Array], threads: int, repeats: int
+) -> tuple[tuple[Row, ...], tuple[Call, ...]]:
+    """The rows with the medians of `repeats` runs, less what the timing itself takes; and the calls of a typical run.
+
+    A step of a region has the time of all its calls in a run, none where the region did not run. The time of a step
+    that runs regions is without that of their steps.
+    """
+    runs = [_watched(program, runner, arrays, threads) for _ in range(repeats)]
+    timed = [_timed(row, place, runs) for place, row in enumerate(rows(program, arrays))]
+    gathered = [step.note.gathered for step in call_steps(program)]
+    moved = [replace(row, bytes=runs[-1].moved(place, gathered[place])) for place, row in enumerate(timed)]
+    typical = sorted(runs, key=_Run.total)[(repeats - 1) // 2]
+    return tuple(moved), typical.timeline()
+
+
+def _watched(program: Program, runner: Runner, arrays: Sequence[Array], threads: int) -> _Run:
+    watch = _Watch(frozenset(program.kernels()) | {HOST_CALL})
+    handles = runner.profile(arrays, threads, watch)
+    return _Run(program, watch, handles)
+
+
+def _timed(row: Row, place: int, runs: Sequence[_Run]) -> Row:
+    calls = len(runs[-1].calls[place])
+    seconds = statistics.median(run.seconds(place) for run in runs)
+    return replace(row, seconds=seconds, calls=calls, flops=row.flops * calls)
+
+
+def _shown_name(step: CallStep) -> str:
+    return step.kernel if isinstance(step, KernelCall) else step.kind if isinstance(step, ControlCall) else "host"
+
+
+def _flops(step: CallStep, sizes: dict[str, int]) -> float:
+    """Of one call; none where that depends on sizes that are not known before."""
+    known = symbols([step.note.flops]) <= set(sizes)
+    return float(evaluate(step.note.flops, sizes)) if known else 0.0
 
 
 def _sizes(program: Program, arrays: Sequence[Array]) -> dict[str, int]:

@@ -56,6 +56,10 @@ class Machine:
             ]
         )
 
+    def handles(self) -> list[int]:
+        """What tells the functions of the host apart, in the order of `program.calls_out()`."""
+        return [function.__chandle__() for function in self._hosts]
+
     def function(self, region: Region) -> RegionFunction:
         """The region as a function of values and the numbers of its symbols."""
         call, item = self.virtual[region.name], ffi().get_global_func("ffi.ArrayGetItem")
@@ -133,11 +137,15 @@ class Runner:
             self._forget_old_sizes(tuple(a.shape for a in arrays))
         return self._run(self._main, arrays, threads)
 
-    def profile(self, arrays: Sequence[Array], threads: int, watch: Callable[..., int]) -> None:
-        """Run once in a second VM that calls `watch(function, name, before, result, *arguments)` around every call."""
+    def profile(self, arrays: Sequence[Array], threads: int, watch: Callable[..., int]) -> list[int]:
+        """Run once in a second VM that calls `watch(function, name, before, result, *arguments)` around every call.
+
+        Returns the handles of the functions that the steps of `calls_out` are given.
+        """
         machine = self._machine()
         machine.virtual["set_instrument"](ffi().convert(watch))
         self._run(machine.function(self._program.main), arrays, threads)
+        return machine.handles()
 
     def call(self, name: str, arguments: Sequence[Array | int], threads: int) -> None:
         """Call one kernel of the library on arrays, which it may write, and numbers."""

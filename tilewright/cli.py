@@ -156,7 +156,17 @@ def _checking(parser: Any) -> None:
 
 def _timing(parser: Any) -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="how long to measure (default: %(default)s)")
-    parser.add_argument("--profile", action="store_true", help="also show the time of each kernel")
+    parser.add_argument(
+        "--profile",
+        action="store_true",
+        help="also measure each kernel: time, GFLOP/s, GB/s, share of the peaks",
+    )
+    parser.add_argument(
+        "--trace", type=Path, metavar="FILE.json", help="write the profile as a timeline for Chrome or Perfetto"
+    )
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE.html", help="write the profile as a page: roofline, graph of kernels, table"
+    )
 
 
 def _inspecting(parser: Any) -> None:

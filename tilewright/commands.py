@@ -72,12 +72,19 @@ def check_command(args: Args) -> bool:
 
 
 def bench_command(args: Args) -> bool:
+    files = [path for path in (args.trace, args.html) if path]
+    for path in files:
+        _require_folder(path)
     with _progress(args) as say:
         compiled = _compiled(args, say)
         feed = _feed(args, compiled)
         say("measuring")
         data, text = _alone(args, compiled, feed) if _is_saved(args.model) else _beside(args, compiled, feed)
-        report = compiled.report(feed) if args.profile else None
+        report = compiled.report(feed, profile=True) if args.profile or files else None
+    if report and args.trace:
+        _save_text(args.trace, json.dumps(report.to_trace()))
+    if report and args.html:
+        _save_text(args.html, report.to_html())
     ledger = report.to_json() if report else None
     _print(args, {**data, "threads": compiled.threads, "profile": ledger}, f"{report or ''}{text}")
     return True
@@ -250,6 +257,13 @@ def _save_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     try:
         with path.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be written: {error.strerror or error}") from error
+
+
+def _save_text(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"'{path}' cannot be written: {error.strerror or error}") from error
 

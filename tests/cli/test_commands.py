@@ -84,6 +84,15 @@ def test_bench_with_the_ledger(saved: Path, capsys: pytest.CaptureFixture[str]) 
     assert "GFLOP/s" in said(capsys, "bench", saved, "--seconds", 0.02, "--profile")
 
 
+def test_bench_writes_the_ledger(saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trace, page = tmp_path / "trace.json", tmp_path / "page.html"
+    found = data(capsys, "bench", saved, "--seconds", 0.02, "--profile", "--trace", trace, "--html", page)
+    kernels = [row["kernel"] for row in found["profile"]["kernels"]]
+    events = json.loads(trace.read_text())["traceEvents"]
+    assert [event["name"] for event in events if event["ph"] == "X"] == kernels
+    assert all(kernel in page.read_text() for kernel in kernels)
+
+
 def test_inspect_a_model(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = data(capsys, "inspect", model, "--summary")
     assert found["inputs"] == {"x": "float32[n, 4]", "ids": "int64[n]"}

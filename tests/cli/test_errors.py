@@ -36,6 +36,8 @@ WRONG = {
     "run text.tw": "not a saved Tilewright model",
     "run folder": "cannot read 'folder': Is a directory",
     "run m.onnx --target z80": "The target 'z80' is not understood",
+    "bench m.tw --trace none/trace.json": "'none/trace.json' cannot be written: there is no folder 'none'",
+    "bench m.tw --html folder": "'folder' cannot be written: it is a folder",
     "run m.onnx --threads 0": "threads=0 is not a positive number",
     "run m.onnx --shape k=3": "Its symbolic sizes are: n",
     "run m.tw --size k=3": "Its symbolic sizes are: n",
