@@ -24,7 +24,7 @@ from tilewright.backends.kernels.tile import Vectors, choose_tile
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.dims import Dim
 from tilewright.ir.graph import Node, Value
-from tilewright.ir.ops.contraction import channels_moved_first
+from tilewright.ir.ops.windows import channels_moved_first
 
 
 def declines(group: Group) -> str:

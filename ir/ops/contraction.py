@@ -214,7 +214,7 @@ def _compute_conv_transpose(b: Any, node: Node, x: Any, w: Any, *bias: Any) -> A
     depth, per_group = w.shape[0] // groups, w.shape[1]
     wide, zero, last = accumulator(x.dtype), b.const(0, x.dtype), node.attrs["channels_last"]
     if last:
-        x = _channels_first_view(b, x)
+        x = channels_first_view(b, x)
 
     def term(index: Sequence[Any], summed: Sequence[Any]) -> Any:
         (batch, out, *places), (c, *tap) = channels_moved_first(index) if last else index, summed
