@@ -17,7 +17,7 @@ import numpy as np
 from tilewright.ir import dims
 from tilewright.ir.graph import Graph, Node, Value, apply, constant, make_node
 from tilewright.ir.types import numpy_dtype
-from tilewright.passes.layouts import Channels, Flow, Order, flow, moves, order_last, relaid
+from tilewright.passes.layouts import CONVOLUTIONS, Channels, Flow, Order, flow, moves, order_last, relaid
 
 RANKS = (3, 4, 5)
 NOMINAL = 64  # what a symbolic size is taken to be
@@ -36,7 +36,7 @@ def channels_last(graph: Graph, worth: float = WORTH) -> Graph:
 
 def is_movable(node: Node) -> bool:
     """A convolution that can have its channels last."""
-    if node.op.name != "conv" or node.attrs["channels_last"]:
+    if node.op.name not in CONVOLUTIONS or node.attrs["channels_last"]:
         return False
     x, w = node.inputs[:2]
     return x.dtype == "float32" and x.rank in RANKS and isinstance(x.shape[1], int) and w.is_constant
@@ -130,8 +130,9 @@ class _Layouts:
 
     def _first_costs(self, node: Node) -> int:
         """What the node costs more with its channels first, in transposed bytes."""
-        if node.op.name == "conv":
-            multiply_adds = _count((*node.results[0].shape, *node.inputs[1].shape[1:]))
+        if node.op.name in CONVOLUTIONS:
+            places = (node.inputs if node.op.name == "conv_transpose" else node.results)[0]
+            multiply_adds = _count((*places.shape, *node.inputs[1].shape[1:]))
             return max(1, round(self.worth * multiply_adds))
         moved = node.op.name == "transpose" and moves(node.inputs[0].shape, node.attrs["perm"])
         return _bytes(node.results[0]) if moved else 0
@@ -150,7 +151,7 @@ class _Layouts:
 
 
 def _flow(node: Node) -> Flow | None:
-    return None if node.op.name == "conv" and not is_movable(node) else flow(node)
+    return None if node.op.name in CONVOLUTIONS and not is_movable(node) else flow(node)
 
 
 def _add(cut: nx.DiGraph, start: Any, end: Any, capacity: int) -> None:

@@ -22,7 +22,8 @@ Order: TypeAlias = "tuple[int, ...]"
 Runs: TypeAlias = "Sequence[tuple[Sequence[int], Sequence[int]]]"
 
 REDUCTIONS = ("reduce_sum", "reduce_mean", "reduce_max", "reduce_min", "reduce_prod", "argmax", "argmin")
-WINDOWED = ("conv", "max_pool", "avg_pool")
+CONVOLUTIONS = ("conv", "conv_transpose")
+WINDOWED = (*CONVOLUTIONS, "max_pool", "avg_pool")
 # Every axis of the result is that of the operands.
 SAME_AXES = (
     *("concat", "split", "slice", "pad", "tile", "softmax", "log_softmax", "resize_axis", "gather_elements"),
