@@ -2,9 +2,14 @@
 ;
 ; A launch opens the gate. Threads that come by enter, take tasks off a common counter until none is left, and leave. The
 ; caller takes tasks as well, then closes the gate and waits for those inside only: a thread that gets no processor (because
-; another program has it) is not waited for, and a slow one leaves its share to the others. Idle threads sleep on the word at
-; once: a thread that wakes is preferred to one that spins. `pool.py` starts the threads. One launch at a time: the model
-; that owns the library sees to it.
+; another program has it) is not waited for, and a slow one leaves its share to the others. `pool.py` starts the threads. One
+; launch at a time: the model that owns the library sees to it.
+;
+; Waking a thread takes the caller 15 us on a virtual machine, and the thread comes 45 us later: longer than most kernels
+; of a small model run. A thread therefore looks out for the next launch for some 50 us before it sleeps on the word, and
+; those that sleep are woken only if the call of the model is long enough, which nobody knows: at once if as much is left as
+; pays for it by the last call's time, else when the call has taken as long as that. The caller wakes two threads, and each
+; of them two more.
 
 %group = type { ptr, i32 }                        ; TVMParallelGroupEnv: an unused handle, and the number of tasks
 
@@ -13,6 +18,8 @@
 @next     = internal global i32 0, align 64       ; the next task
 @sleepers = internal global i32 0, align 64
 @waiting  = internal global i32 0                 ; the caller sleeps on the gate
+@spent    = internal global i64 4611686018427387904, align 64  ; clock ticks of all threads in this call's tasks
+@expected = internal global i64 0                 ; what the last call spent
 @stopped  = internal global i32 0
 @threads  = internal global i32 1                 ; how many may work, with the caller
 @failed   = internal global i32 0
@@ -22,9 +29,10 @@
 
 declare i64 @syscall(i64, ...)
 declare void @llvm.x86.sse2.pause()
+declare i64 @llvm.readcyclecounter()
 
-define internal void @wake(ptr %where) {
-  %r = call i64 (i64, ...) @syscall(i64 202, ptr %where, i32 129, i32 2147483647)  ; futex, FUTEX_WAKE_PRIVATE
+define internal void @wake(ptr %where, i32 %most) {
+  %r = call i64 (i64, ...) @syscall(i64 202, ptr %where, i32 129, i32 %most)  ; futex, FUTEX_WAKE_PRIVATE
   ret void
 }
 
@@ -33,30 +41,60 @@ define internal void @sleep(ptr %where, i32 %expected) {
   ret void
 }
 
-; Run tasks until none is left.
-define internal void @work() {
+; Run tasks until none is left. Sleeping threads are woken after `patience` ticks.
+define internal void @work(i64 %patience) {
 entry:
   %task = load ptr, ptr @task
   %data = load ptr, ptr @data
   %count = load i32, ptr getelementptr inbounds (%group, ptr @tasks, i32 0, i32 1)
+  %start = call i64 @llvm.readcyclecounter()
   br label %take
 take:
+  %wait = phi i64 [ %patience, %entry ], [ %wait, %time ], [ 9223372036854775807, %rouse ]
+  %ticks = phi i64 [ 0, %entry ], [ %passed, %time ], [ %passed, %rouse ]
   %number = atomicrmw add ptr @next, i32 1 monotonic
   %more = icmp slt i32 %number, %count
   br i1 %more, label %run, label %done
 run:
   %code = call i32 %task(i32 %number, ptr @tasks, ptr %data)
   %bad = icmp ne i32 %code, 0
-  br i1 %bad, label %fail, label %take
+  br i1 %bad, label %fail, label %time
 fail:
   store atomic i32 %code, ptr @failed monotonic, align 4
+  br label %time
+time:
+  %now = call i64 @llvm.readcyclecounter()
+  %passed = sub i64 %now, %start
+  %enough = icmp sgt i64 %passed, %wait
+  br i1 %enough, label %rouse, label %take
+rouse:
+  call void @wake(ptr @word, i32 2)
   br label %take
 done:
+  %spent = atomicrmw add ptr @spent, i64 %ticks monotonic
   ret void
 }
 
+; For how many ticks the caller goes on before it wakes sleeping threads.
+define internal i64 @patience() {
+  %asleep = load atomic i32, ptr @sleepers seq_cst, align 4
+  %none = icmp eq i32 %asleep, 0
+  %spent = load atomic i64, ptr @spent monotonic, align 8
+  %expected = load i64, ptr @expected
+  %left = sub i64 %expected, %spent
+  %known = icmp sgt i64 %left, 300000             ; some 100 us
+  %lasting = sub i64 300000, %spent
+  %long = select i1 %known, i64 -1, i64 %lasting
+  %patience = select i1 %none, i64 9223372036854775807, i64 %long
+  ret i64 %patience
+}
+
+; A call of the model begins.
 define void @tilewright_pool_use(i32 %threads) {
   store atomic i32 %threads, ptr @threads seq_cst, align 4
+  %spent = load atomic i64, ptr @spent monotonic, align 8
+  store i64 %spent, ptr @expected
+  store atomic i64 0, ptr @spent monotonic, align 8
   ret void
 }
 
@@ -75,34 +113,35 @@ entry:
   store i32 0, ptr @waiting
   br i1 %single, label %alone, label %open
 alone:
-  call void @work()
+  call void @work(i64 9223372036854775807)
   br label %finish
 open:
   store atomic i32 0, ptr @gate seq_cst, align 4
   %launch = atomicrmw add ptr @word, i32 1 seq_cst
-  %asleep = load atomic i32, ptr @sleepers seq_cst, align 4
-  %any = icmp sgt i32 %asleep, 0
-  br i1 %any, label %rouse, label %join
+  %patience = call i64 @patience()
+  %none = icmp slt i64 %patience, 0
+  br i1 %none, label %rouse, label %join
 rouse:
-  call void @wake(ptr @word)
+  call void @wake(ptr @word, i32 2)
   br label %join
 join:
-  call void @work()
+  %rest = select i1 %none, i64 9223372036854775807, i64 %patience
+  call void @work(i64 %rest)
   %closing = atomicrmw or ptr @gate, i32 -2147483648 seq_cst
   br label %check
 check:
-  %spins = phi i32 [ 0, %join ], [ %spun, %pause ], [ %spins, %rest ]
+  %spins = phi i32 [ 0, %join ], [ %spun, %pause ], [ %spins, %doze ]
   %state = load atomic i32, ptr @gate seq_cst, align 4
   %empty = icmp eq i32 %state, -2147483648
   br i1 %empty, label %finish, label %wait
 wait:
   %patient = icmp slt i32 %spins, 2000
-  br i1 %patient, label %pause, label %rest
+  br i1 %patient, label %pause, label %doze
 pause:
   call void @llvm.x86.sse2.pause()
   %spun = add i32 %spins, 1
   br label %check
-rest:                                             ; frees a processor for the thread that is waited for
+doze:                                             ; frees a processor for the thread that is waited for
   store atomic i32 1, ptr @waiting seq_cst, align 4
   call void @sleep(ptr @gate, i32 %state)
   br label %check
@@ -117,13 +156,30 @@ entry:
   br label %await
 await:
   %seen = phi i32 [ 0, %entry ], [ %now, %again ]
+  br label %watch
+watch:
+  %spins = phi i32 [ 0, %await ], [ %spun, %pause ]
   %word = load atomic i32, ptr @word seq_cst, align 4
   %same = icmp eq i32 %word, %seen
-  br i1 %same, label %rest, label %look
+  br i1 %same, label %idle, label %look
+idle:
+  %awake = icmp slt i32 %spins, 2000
+  br i1 %awake, label %pause, label %rest
+pause:
+  call void @llvm.x86.sse2.pause()
+  %spun = add i32 %spins, 1
+  br label %watch
 rest:
   %more = atomicrmw add ptr @sleepers, i32 1 seq_cst
   call void @sleep(ptr @word, i32 %seen)
-  %fewer = atomicrmw sub ptr @sleepers, i32 1 seq_cst
+  %before = atomicrmw sub ptr @sleepers, i32 1 seq_cst
+  %open = load atomic i32, ptr @gate seq_cst, align 4
+  %useful = icmp sge i32 %open, 0
+  %others = icmp sgt i32 %before, 1
+  %spread = and i1 %useful, %others
+  br i1 %spread, label %rouse, label %look
+rouse:
+  call void @wake(ptr @word, i32 2)
   br label %look
 look:
   %now = load atomic i32, ptr @word seq_cst, align 4
@@ -144,16 +200,16 @@ enter:
   %entered = extractvalue { i32, i1 } %swap, 1
   br i1 %entered, label %help, label %gate
 help:
-  call void @work()
-  %before = atomicrmw sub ptr @gate, i32 1 seq_cst
-  %emptied = icmp eq i32 %before, -2147483647
+  call void @work(i64 9223372036854775807)
+  %inmates = atomicrmw sub ptr @gate, i32 1 seq_cst
+  %emptied = icmp eq i32 %inmates, -2147483647
   br i1 %emptied, label %leave, label %again
 leave:
   %waiting = load atomic i32, ptr @waiting seq_cst, align 4
   %asleep = icmp ne i32 %waiting, 0
   br i1 %asleep, label %report, label %again
 report:
-  call void @wake(ptr @gate)
+  call void @wake(ptr @gate, i32 1)
   br label %again
 again:
   br label %await
@@ -164,6 +220,6 @@ end:
 define void @tilewright_pool_stop() {
   store atomic i32 1, ptr @stopped seq_cst, align 4
   %launch = atomicrmw add ptr @word, i32 1 seq_cst
-  call void @wake(ptr @word)
+  call void @wake(ptr @word, i32 2147483647)
   ret void
 }

@@ -39,23 +39,26 @@ class Pool:
         weakref.finalize(self, _stop, self._library, self._threads)
 
     def use(self, wanted: int) -> None:
-        """Run the next parallel loops on `wanted` threads, the caller's among them."""
+        """A call begins, whose parallel loops run on `wanted` threads, the caller's among them."""
         if wanted != self._wanted:
             self._callers = -1
             self._threads.extend(self._started(wanted - 1 - len(self._threads)))
-            self._library.tilewright_pool_use(wanted)
             self._wanted = wanted
-        if wanted > 1:
-            self._leave_to_caller(_C_LIBRARY.sched_getcpu())
+        elif wanted == 1:
+            return
+        self._library.tilewright_pool_use(wanted)
+        processor = _C_LIBRARY.sched_getcpu()
+        if processor != self._callers:
+            self._leave_to_caller(processor)
 
     def _leave_to_caller(self, processor: int) -> None:
         """Keep the threads off the caller's processor.
 
         Where another runtime's idle threads spin, Linux often puts a woken thread beside the caller, and both get half.
         """
+        self._callers = processor
         others = os.sched_getaffinity(0) - {processor}
-        if processor != self._callers and others:
-            self._callers = processor
+        if others:
             for thread in self._threads:
                 os.sched_setaffinity(thread.native_id or 0, others)
 

@@ -28,7 +28,7 @@ Stmt: TypeAlias = Any
 Index: TypeAlias = int | Expr
 Condition: TypeAlias = bool | Expr
 
-FORK_WORK = 500_000  # multiply-adds that take several times as long as waking the threads
+FORK_WORK = 500_000  # multiply-adds that take several times as long as sharing them out
 
 
 def dtype_of(value: Expr) -> str:
@@ -122,7 +122,8 @@ class Loops:
     def parallel(self, extent: Index, worth: Condition = True, name: str = "p") -> Iterator[Expr]:
         """A loop whose iterations run on all threads, in contiguous shares, when `worth` holds; otherwise serially.
 
-        `worth` weighs the work against a fork (about 2 us). A condition known only at run time duplicates the body.
+        `worth` weighs the work against a fork (about 1 us among threads that are awake). A condition known only at run
+        time duplicates the body.
         """
         if isinstance(worth, bool):
             with self._loop(tirx.stmt.ForKind.PARALLEL if worth else tirx.stmt.ForKind.SERIAL, extent, 0, name) as p:

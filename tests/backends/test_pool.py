@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,6 +60,48 @@ def test_threads_end_with_their_model(image: Any) -> None:
     del model
     gc.collect()
     assert len(pool_threads()) == before
+
+
+def wakes(model: Any, x: Any) -> int:
+    """How often the model's one other thread went to sleep during 40 calls that lie apart."""
+    model(x)
+    (thread,) = pool_threads()
+    status = Path(f"/proc/self/task/{thread.native_id}/status")
+
+    def sleeps() -> int:
+        return int(status.read_text().partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+
+    time.sleep(0.1)
+    before = sleeps()
+    for _ in range(40):
+        model(x)
+        time.sleep(0.005)
+    return sleeps() - before
+
+
+def test_threads_are_woken_for_long_calls_only(image: Any) -> None:
+    gc.collect()
+    model = compiled(2)
+    assert wakes(model, image) >= 20
+    assert wakes(model, image[:2]) < 20  # a few where another program interrupts a call, which then seems long
+
+
+def test_a_long_call_after_short_ones_is_shared(image: Any) -> None:
+    gc.collect()
+    model = compiled(2)
+    model(image)
+    (thread,) = pool_threads()
+    assert thread.ident is not None
+    clock = time.pthread_getcpuclockid(thread.ident)
+    shared = alone = 0.0
+    for _ in range(10):
+        for _ in range(3):
+            model(image[:1])
+            time.sleep(0.002)
+        before = time.clock_gettime(clock), time.thread_time()
+        model(image)
+        shared, alone = shared + time.clock_gettime(clock) - before[0], alone + time.thread_time() - before[1]
+    assert shared > 0.1 * alone
 
 
 def test_a_forked_process_works_without_the_threads(image: Any) -> None:
