@@ -1,0 +1,92 @@
+"""The same graphs built for several processors: each gives what the interpreter gives, where this one can run it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.backends.compiling import assert_same, drawn, named
+from tilewright.backends import compile_graph, lower, parse_target
+from tilewright.backends.build import build_kernels
+from tilewright.backends.target import Target
+from tilewright.ir import Graph, Value, apply, constant, input_value, tensor
+from tilewright.passes import pipeline
+from tilewright.passes.fuse import fuse
+
+TARGETS = ("x86-64-v2", "haswell", "core-avx2", "skylake-avx512", "znver4", "native")
+
+
+def weight(*shape: int) -> Value:
+    return constant(np.random.default_rng(0).standard_normal(shape) / 4, "float32")
+
+
+def image_kernel(x: Value, w: Value, **attrs: Any) -> Value:
+    defaults: dict[str, Any] = {"strides": (1, 1), "pads": (1, 1, 1, 1), "dilations": (1, 1)}
+    return apply("conv", x, w, **{**defaults, **attrs})
+
+
+def product(x: Value) -> Value:
+    return apply("gelu", apply("matmul", x, weight(24, 70)))
+
+
+def convolution(x: Value) -> Value:
+    return apply("sigmoid", image_kernel(x, weight(40, 24, 3, 3), channels_last=True))
+
+
+def depthwise(x: Value) -> Value:
+    return image_kernel(x, weight(24, 1, 3, 3), strides=(2, 1), groups=24, channels_last=True)
+
+
+def channels_first(x: Value) -> Value:
+    return image_kernel(x, weight(20, 24, 3, 3))
+
+
+def attention(x: Value) -> Value:
+    return apply("attention", x, x, x, scale=0.3)
+
+
+def softmax(x: Value) -> Value:
+    return apply("softmax", apply("tanh", x), axis=1)
+
+
+def exponential(x: Value) -> Value:
+    return apply("exp", apply("mul", x, constant(-0.5, "float32")))
+
+
+CASES: dict[str, tuple[Callable[[Value], Value], tuple[Any, ...], tuple[dict[str, int], ...]]] = {
+    "product": (product, ("m", 24), ({"m": 1}, {"m": 29})),
+    "convolution": (convolution, (1, "h", "w", 24), ({"h": 5, "w": 9}, {"h": 13, "w": 33})),
+    "depthwise": (depthwise, (1, "h", "w", 24), ({"h": 5, "w": 9}, {"h": 13, "w": 33})),
+    "channels first": (channels_first, (1, 24, "h", "w"), ({"h": 5, "w": 9}, {"h": 13, "w": 33})),
+    "attention": (attention, (1, 2, "s", 16), ({"s": 1}, {"s": 37})),
+    "softmax": (softmax, ("n", 45), ({"n": 3}, {"n": 20})),
+    "exponential": (exponential, ("n", 5), ({"n": 3}, {"n": 20})),
+}
+
+
+def graph_of(case: str) -> tuple[Graph, tuple[dict[str, int], ...]]:
+    function, shape, sizes = CASES[case]
+    x = input_value("x", tensor("float32", *shape))
+    return named([function(x)], [x]), sizes
+
+
+def runs_here(target: Target) -> bool:
+    return target.features <= parse_target("llvm -mcpu=native").features
+
+
+@pytest.mark.parametrize("cpu", TARGETS)
+@pytest.mark.parametrize("case", CASES)
+def test_result_is_the_same(case: str, cpu: str) -> None:
+    target = parse_target(f"llvm -mcpu={cpu} -num-cores=2")
+    graph, sizes = graph_of(case)
+    fused = pipeline.run(graph, (fuse,))
+    if not runs_here(target):
+        built = build_kernels(tuple(lower.kernel_specs(fused).values()), target)
+        assert all(kernel.object.startswith(b"\x7fELF") for kernel in built.values())
+        return  # this processor cannot run what it has built
+    model = compile_graph(fused, target, threads=2, strict=True)
+    for each in sizes:
+        assert_same(graph, model, drawn(graph, each))
