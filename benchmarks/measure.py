@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import tilewright as tw
 from benchmarks.cases import Case
@@ -22,10 +21,10 @@ from benchmarks.result import Errors, InTurn, Result
 from benchmarks.rounds import Plan, Spread, play
 from examples.model_zoo import feeds, fetch
 from tilewright import frontend
-from tilewright.backends.compiled import CompiledModel
-from tilewright.checking import compare, tolerance_for
+from tilewright.checking import tolerance_for
 from tilewright.frontend import Imported
-from tilewright.timing import compare as compare_in_turn
+from tilewright.ir.agreement import compare_value, worst
+from tilewright.timing import compare
 
 IN_TURN = 1 / 20  # of the time for the rounds
 
@@ -54,7 +53,7 @@ def measure(case: Case, plan: Plan, without: Mapping[str, str]) -> Result:
         medians=rounds.medians(),
         ratios={name: rounds.ratio(name, OURS) for name in runs if name != OURS},
         failed=failed,
-        errors=errors(imported, model, runs, feed),
+        errors=errors(imported, runs, feed),
         tolerance=tolerance_for(imported.graph),
         flops=sum(row.flops for row in report.rows),
         peak=report.peaks.flops,
@@ -88,24 +87,21 @@ def load_peers(
     return runs, failed
 
 
-def errors(imported: Imported, model: CompiledModel, runs: Mapping[str, Run], feed: Feed) -> Errors:
+def errors(imported: Imported, runs: Mapping[str, Run], feed: Feed) -> Errors:
     """How far each runtime is from onnxruntime with exact 8-bit products."""
-    expected = imported.original(feed)
+    names, expected = imported.graph.output_names, imported.original(feed)
 
     def error(run: Run) -> float | None:
-        found = compare(partial(listed, run), lambda _: expected, imported.graph, model.inputs, inputs=feed)
-        return None if any(check.problem for check in found.outputs) else found.error
+        pairs = zip(names, outputs(run(feed)), expected, strict=True)
+        found = worst(compare_value(name, got, want) for name, got, want in pairs)
+        return None if found.problem else found.error
 
     return {name: error(run) for name, run in runs.items()}
 
 
-def listed(run: Run, feed: Feed) -> Sequence[Any]:
-    return outputs(run(feed))
-
-
 def in_turn(result: Result, runs: Mapping[str, Run], feed: Feed, seconds: float) -> Result:
     beside = result.onnxruntime
-    compared = compare_in_turn(partial(runs[OURS], feed), partial(runs[beside], feed), seconds)
+    compared = compare(partial(runs[OURS], feed), partial(runs[beside], feed), seconds)
     return replace(result, in_turn=InTurn(beside, Spread(compared.low, compared.ratio, compared.high)))
 
 

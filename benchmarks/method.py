@@ -19,7 +19,7 @@ for the first three. A peer that cannot load or run a model, or crashes, is left
 which every contender has one turn; each round begins with another. A turn first waits until the process uses no
 processor for 5 ms (at most 0.3 s), so that no runtime is charged for the spinning threads of the one before. Then comes
 a run that is not timed, and timed runs for {plan.turn:g} s, at least one, whose median is the turn's time. There are
-{plan.least} to {plan.most} rounds, until {plan.seconds:g} s are over.
+{plan.least} to {plan.most} rounds, until {plan.seconds:g} s are over; at least two where a run takes seconds.
 
 **What.** The times are medians over all rounds; the fastest peer, in bold, is the one with the least. The ratio is its
 time over ours within a round: the table shows the median over the rounds, and the quartiles. Above 1, Tilewright is
@@ -30,7 +30,8 @@ favours the peers where they are close.
 program sees that uses both. There spinning threads take the processors from whoever comes next.
 
 **Error** is that of the worst element, relative to the output's largest magnitude, against onnxruntime with exact 8-bit
-products; `> x` where it is more than the check of `tw.compile` allows for the model.
+products; `> x` where it is more than the check of `tw.compile` allows for the model. The errors of the others are in
+the JSON file: without VNNI, onnxruntime's fast 8-bit products, which it takes by default, cut large sums off.
 
 **Over floor** is our time over what the arithmetic of the model takes at the multiply-add peak of the same threads, as
 `model.report()` measures it.

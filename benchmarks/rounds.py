@@ -19,12 +19,19 @@ AT_REST = 0.05  # of one processor: less than this is what the waiting itself ta
 
 @dataclass(frozen=True)
 class Plan:
-    """Turns last about `turn` seconds, rounds go on for about `seconds`; there are `least` to `most` of them."""
+    """Turns last about `turn` seconds, rounds go on for about `seconds`; there are `least` to `most` of them.
+
+    Where `least` would take more than three times as long there are fewer, but two.
+    """
 
     turn: float
     seconds: float
     least: int
     most: int
+
+    def is_over(self, rounds: int, seconds: float) -> bool:
+        """After so many rounds, which have taken so long."""
+        return seconds > self.seconds and rounds >= (self.least if seconds < 3 * self.seconds else 2)
 
 
 THOROUGH = Plan(turn=0.1, seconds=40.0, least=5, most=15)
@@ -76,9 +83,9 @@ def play(contenders: Mapping[str, Action], plan: Plan, clocks: Clocks | None = N
     clocks = clocks or Clocks()
     names = list(contenders)
     rounds = Rounds({name: [] for name in names})
-    end = clocks.now() + plan.seconds
+    begin = clocks.now()
     for number in range(plan.most):
-        if number >= plan.least and clocks.now() > end:
+        if plan.is_over(number, clocks.now() - begin):
             break
         first = number % len(names)
         for name in names[first:] + names[:first]:

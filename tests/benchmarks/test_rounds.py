@@ -76,6 +76,8 @@ def test_a_slow_model_has_fewer_rounds_but_not_too_few() -> None:
     machine = Machine()
     rounds = play({"a": machine.run("a", 9.0)}, Plan(turn=0.5, seconds=5.0, least=2, most=9), machine.clocks())
     assert len(rounds.turns["a"]) == 2
+    very_slow = play({"a": machine.run("a", 9.0)}, Plan(turn=0.5, seconds=5.0, least=5, most=9), machine.clocks())
+    assert len(very_slow.turns["a"]) == 2
 
 
 def test_turns_that_begin_too_early_are_counted() -> None:
