@@ -86,6 +86,7 @@ def test_threads_are_woken_for_long_calls_only(image: Any) -> None:
     assert wakes(model, image[:2]) < 20  # a few where another program interrupts a call, which then seems long
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one processor, which the caller has")
 def test_a_long_call_after_short_ones_is_shared(image: Any) -> None:
     gc.collect()
     model = compiled(2)
