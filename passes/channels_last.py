@@ -20,6 +20,7 @@ from tilewright.ir.types import numpy_dtype
 from tilewright.passes.layouts import CONVOLUTIONS, Channels, Flow, Order, flow, moves, order_last, relaid
 
 RANKS = (3, 4, 5)
+VECTOR = 8  # result channels with which vectors of channels are worth it
 NOMINAL = 64  # what a symbolic size is taken to be
 WORTH = 1 / 16  # bytes that are transposed in the time that a multiply-add is faster with channels last
 LAST, FIRST = "last", "first"  # the two sides of the cut
@@ -39,11 +40,22 @@ def is_movable(node: Node) -> bool:
     if node.op.name not in CONVOLUTIONS or node.attrs["channels_last"]:
         return False
     x, w = node.inputs[:2]
-    return x.dtype == "float32" and x.rank in RANKS and isinstance(x.shape[1], int) and w.is_constant
+    known = x.rank in RANKS and isinstance(x.shape[1], int) and w.is_constant
+    return known and x.dtype == "float32" and (_fills_vectors(node) or is_pointwise(node))
+
+
+def _fills_vectors(node: Node) -> bool:
+    """Whether there are enough result channels side by side: in each group, or, of depthwise ones, in all."""
+    w, groups = node.inputs[1], node.attrs["groups"]
+    outputs = w.shape[1] * groups if node.op.name == "conv_transpose" else w.shape[0]
+    depthwise = node.op.name == "conv" and groups == w.shape[0] == node.inputs[0].shape[1]
+    return bool(outputs // (1 if depthwise else groups) >= VECTOR)
 
 
 def is_pointwise(node: Node) -> bool:
     """A convolution that is a product of each place's channels with a matrix."""
+    if node.op.name != "conv":
+        return False
     attrs, kernel = node.attrs, node.inputs[1].shape[2:]
     plain = all(n == 1 for n in (*kernel, *attrs["strides"], attrs["groups"]))
     return plain and all(isinstance(p, int) and p == 0 for p in attrs["pads"])
@@ -199,7 +211,7 @@ class _Rewriting:
         order = order_last(f.rank, self.layouts.sources[node])
         operands = [self._operand(v, order) for v in node.inputs[: f.operands]]
         others = [self._as_before(v) for v in node.inputs[f.operands :]]
-        if node.op.name == "conv" and is_pointwise(node):
+        if is_pointwise(node):
             return [_product(node, operands[0], *others)]
         attrs = relaid(node, order, self.layouts.order(node.results[0]))
         names = [r.name for r in node.results]
