@@ -40,6 +40,7 @@ CONTRACTIONS: dict[str, Callable[[Node], Dim]] = {
     "attention": _attention,
     "gru": _recurrent,
     "lstm": _recurrent,
+    "quantized_lstm": _recurrent,
     "rnn": _recurrent,
 }
 

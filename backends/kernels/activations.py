@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tilewright.backends.kernels import vmath
 from tilewright.backends.kernels.loops import Expr
 from tilewright.backends.kernels.scalars import Scalars
 
@@ -47,4 +48,11 @@ PROGRAMS: dict[str, Program] = {
         ("t", lambda b, x, t, alpha, beta: b.log(t + 1.0)),
         ("x", lambda b, x, t, alpha, beta: b.maximum(x, 0.0) + t),
     ),
+}
+
+# The same where results are rounded to 8 bits next.
+RATIONAL_PROGRAMS: dict[str, Program] = {
+    **PROGRAMS,
+    "sigmoid": _set_x(lambda b, x, t, alpha, beta: vmath.rational_sigmoid(x)),
+    "tanh": _set_x(lambda b, x, t, alpha, beta: vmath.rational_tanh(x)),
 }

@@ -25,6 +25,8 @@ from tilewright.backends.kernels.tile import Tile, multiply, row_tiles
 
 Load = Callable[..., Expr]
 
+Finish = Callable[[Expr, Expr, Expr], Expr]
+
 Cell = Callable[["Task", int], Callable[[Expr], None]]
 
 _TILES_PER_TASK = 4  # of rows, which share a pass over the weights
@@ -36,8 +38,9 @@ class Layer:
 
     `backward` tells for each direction whether it runs from the end. `x(t, b, column)` is what a step adds to the
     gates, `weights(d, block, depth, column)` the packed recurrent weights, `initial[i](d, b, j)` the states to begin
-    with, `lengths(b)` an index from 0 to `steps`, or None where all sequences have all steps, `extra(d, column)` the
-    cell's own parameters. `every` is [T, D, B, H], each of `last` [D, B, H].
+    with, `lengths(b)` an index from 0 to `steps`, or None where all sequences have all steps. `extra` holds the cell's
+    own parameters: the width of each in units of `hidden`, and how to read it, (d, column). `every` is [T, D, B, H],
+    each of `last` [D, B, H].
     """
 
     dtype: str
@@ -50,8 +53,7 @@ class Layer:
     weights: Load
     initial: Sequence[Load]
     lengths: Load | None
-    extra: Load | None
-    extra_parts: int
+    extra: Sequence[tuple[int, Load]]
     every: Buffer
     last: Sequence[Buffer]
 
@@ -103,7 +105,8 @@ class Task:
         self.added = k.scratch("added", (layer.gates * self.padded,), layer.dtype)
         self.states = [k.scratch("state", (count, self.padded), layer.dtype) for _ in layer.initial]
         self.spare = k.scratch("spare", (self.padded,), layer.dtype)
-        self.extra = k.scratch("extra", (max(1, layer.extra_parts) * self.padded,), layer.dtype)
+        self.parameters = sum(parts for parts, _ in layer.extra)
+        self.extra = k.scratch("extra", (max(1, self.parameters) * self.padded,), layer.dtype)
         self._clear(self.added, layer.gates)
         self._start()
 
@@ -122,10 +125,14 @@ class Task:
 
             with nested(k, (self.count, self.padded)) as (r, j):
                 k.store(state, (r, j), read(r, j))
-        if layer.extra is not None:
-            self._clear(self.extra, layer.extra_parts)
-            with nested(k, (layer.extra_parts, layer.hidden)) as (part, j):
-                k.store(self.extra, (part * self.padded + j,), layer.extra(self.direction, part * layer.hidden + j))
+        if self.parameters:
+            self._clear(self.extra, self.parameters)
+        first = 0
+        for parts, load in layer.extra:
+            with nested(k, (parts, layer.hidden)) as (part, j):
+                value = load(self.direction, part * layer.hidden + j)
+                k.store(self.extra, ((part + first) * self.padded + j,), value)
+            first += parts
 
     def finish(self) -> None:
         """The last states to where they belong."""
@@ -133,20 +140,24 @@ class Task:
             with nested(self.k, (self.count, self.layer.hidden)) as (r, j):
                 self.k.store(last, (self.direction, self.first + r, j), state[r, j])
 
-    def multiply(self, left: Buffer, first: int, count: int) -> None:
-        """gates[r, g] = left[r] @ weights[g] for `count` gates from `first` on, and all rows."""
+    def multiply(self, left: Buffer, first: int, count: int, finish: Finish | None = None) -> None:
+        """gates[r, g] = left[r] @ weights[g] for `count` gates from `first` on, and all rows.
+
+        `finish(r, column, sum)` is stored instead of the sum, if it is given.
+        """
         k, tile = self.k, self.tile
         blocks, heights = count * self.blocks, ceildiv(self.count, tile.rows)
         with k.serial(blocks, start=first * self.blocks, name="block") as block, k.serial(heights, name="i") as i:
             start = k.let("start", i * tile.rows)
             height = k.let("height", index(minimum(self.count - start, tile.rows)))
-            row_tiles(k, tile, height, lambda rows, skip: self._tile(left, block, start + skip, rows))
+            row_tiles(k, tile, height, lambda rows, skip: self._tile(left, block, start + skip, rows, finish))
 
-    def _tile(self, left: Buffer, block: Expr, start: Expr, rows: int) -> None:
+    def _tile(self, left: Buffer, block: Expr, start: Expr, rows: int, finish: Finish | None) -> None:
         layer, columns = self.layer, self.tile.columns
 
         def store(r: Expr, c: Expr, total: Expr) -> None:
-            self.k.store(self.gates, (start + r, block * columns + c), total)
+            place = start + r, block * columns + c
+            self.k.store(self.gates, place, total if finish is None else finish(*place, total))
 
         def weights(d: Expr, c: Expr) -> Expr:
             return layer.weights(self.direction, block, d, c)

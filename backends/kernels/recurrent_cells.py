@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tilewright.backends.kernels.activations import PROGRAMS, Formula
+from tilewright.backends.kernels.activations import PROGRAMS, Formula, Program
 from tilewright.backends.kernels.loops import Buffer, Expr
 from tilewright.backends.kernels.recurrent import Task
 
@@ -13,13 +13,15 @@ Place = Callable[[Expr], tuple[Expr, ...]]
 Apply = Callable[[Buffer, Place], None]
 
 
-def _functions(task: Task, attrs: Mapping[str, Any], direction: int, count: int) -> list[Apply]:
+def functions(
+    task: Task, attrs: Mapping[str, Any], direction: int, count: int, programs: Mapping[str, Program] = PROGRAMS
+) -> list[Apply]:
     """The activations of a direction: each changes a row of a buffer in place. The third, the cell's, does not clip."""
     b, k = task.b, task.k
 
     def activate(number: int, buffer: Buffer, place: Place) -> None:
         name, alpha, beta = (attrs[what][number] for what in ("activations", "alpha", "beta"))
-        for target, formula in PROGRAMS[name]:
+        for target, formula in programs[name]:
 
             def run(j: Expr, target: str = target, formula: Formula = formula) -> None:
                 value = formula(b, buffer[place(j)], task.spare[j], alpha, beta)
@@ -58,41 +60,45 @@ def _finish_gate(task: Task, r: Expr, g: int, function: Apply, more: Callable[[E
 class Lstm:
     """Gates i, o, f, c; states H and C; parameters are the peepholes of i, o and f."""
 
+    programs = PROGRAMS
+
     def __init__(self, task: Task, attrs: Mapping[str, Any], direction: int) -> None:
         self.task = task
-        self.f, self.g, self.h = _functions(task, attrs, direction, 3)
+        self.f, self.g, self.h = functions(task, attrs, direction, 3, self.programs)
         self.coupled = attrs["input_forget"]
         self.hidden, self.cell = task.states
-        shape = (task.count, task.padded)
-        self.rounded = task.k.scratch("rounded", shape, task.layer.dtype) if attrs["round_state"] else None
 
     def step(self, s: Expr) -> None:
-        task = self.task
-        if self.rounded is not None:
-            _round(task, self.hidden, self.rounded)
-        task.multiply(self.hidden if self.rounded is None else self.rounded, 0, 4)
-        task.rows(s, 0, 4, self._row, last=True)
+        self.task.multiply(self.hidden, 0, 4)
+        self.task.rows(s, 0, 4, self.row, last=True)
 
-    def _row(self, r: Expr) -> None:
+    def row(self, r: Expr) -> None:
+        """What comes after the product."""
         task, k, gates, cell = self.task, self.task.k, self.task.gates, self.cell
-        self._finish(r, 0, self.f, peephole=True)
+        self.finish(r, 0, self.f, peephole=True)
         if not self.coupled:
-            self._finish(r, 2, self.f, peephole=True)
-        self._finish(r, 3, self.g, peephole=False)
-
-        def remember(j: Expr) -> None:
-            i, forget, new = (gates[task.place(r, g, j)] for g in (0, 2, 3))
-            k.store(cell, (r, j), (1.0 - i if self.coupled else forget) * cell[r, j] + i * new)
-
-        task.each(remember)
-        self._finish(r, 1, self.f, peephole=True)
+            self.finish(r, 2, self.f, peephole=True)
+        self.finish(r, 3, self.g, peephole=False)
+        task.each(lambda j: k.store(cell, (r, j), self.remembered(r, j)))
+        self.finish(r, 1, self.f, peephole=True)
         task.each(lambda j: k.store(self.hidden, (r, j), cell[r, j]))
         self.h(self.hidden, lambda j: (r, j))
         task.each(lambda j: k.store(self.hidden, (r, j), gates[task.place(r, 1, j)] * self.hidden[r, j]))
 
-    def _finish(self, r: Expr, g: int, function: Apply, *, peephole: bool) -> None:
+    def remembered(self, r: Expr, j: Expr) -> Expr:
+        """The new cell state."""
+        kept, new = self.terms(r, j)
+        return kept + new
+
+    def terms(self, r: Expr, j: Expr) -> tuple[Expr, Expr]:
+        """What stays of the cell state and what is added."""
+        i, forget, new = (self.task.gates[self.task.place(r, g, j)] for g in (0, 2, 3))
+        return (1.0 - i if self.coupled else forget) * self.cell[r, j], i * new
+
+    def finish(self, r: Expr, g: int, function: Apply, *, peephole: bool) -> None:
+        """The gate from its part of the product."""
         task = self.task
-        looks = peephole and task.layer.extra is not None
+        looks = peephole and task.parameters > 0
         _finish_gate(task, r, g, function, (lambda j: task.parameter(g, j) * self.cell[r, j]) if looks else None)
 
 
@@ -101,8 +107,8 @@ class Gru:
 
     def __init__(self, task: Task, attrs: Mapping[str, Any], direction: int) -> None:
         self.task, self.hidden = task, task.states[0]
-        self.f, self.g = _functions(task, attrs, direction, 2)
-        self.linear = task.layer.extra is not None
+        self.f, self.g = functions(task, attrs, direction, 2)
+        self.linear = task.parameters > 0
         self.reset = task.k.scratch("reset", (task.count, task.padded), task.layer.dtype)
 
     def step(self, s: Expr) -> None:
@@ -152,7 +158,7 @@ class Rnn:
 
     def __init__(self, task: Task, attrs: Mapping[str, Any], direction: int) -> None:
         self.task, self.hidden = task, task.states[0]
-        (self.f,) = _functions(task, attrs, direction, 1)
+        (self.f,) = functions(task, attrs, direction, 1)
 
     def step(self, s: Expr) -> None:
         self.task.multiply(self.hidden, 0, 1)
@@ -162,37 +168,3 @@ class Rnn:
         task = self.task
         _finish_gate(task, r, 0, self.f)
         task.each(lambda j: task.k.store(self.hidden, (r, j), task.gates[task.place(r, 0, j)]))
-
-
-def _round(task: Task, state: Buffer, rounded: Buffer) -> None:
-    """rounded = state as unsigned 8 bits hold it, with one scale for each row, whose range holds zero."""
-    with task.k.serial(task.count, name="r") as r:
-        _round_row(task, r, state, rounded)
-
-
-def _round_row(task: Task, r: Expr, state: Buffer, rounded: Buffer) -> None:
-    k, b, dtype = task.k, task.b, task.layer.dtype
-    low, high, zero, scale = (k.local(name, (1,), dtype) for name in ("low", "high", "zero", "scale"))
-    k.store(low, (0,), 0.0)
-    k.store(high, (0,), 0.0)
-    with k.serial(task.layer.hidden, name="j") as j:
-        k.store(low, (0,), b.minimum(low[0], state[r, j]))
-        k.store(high, (0,), b.maximum(high[0], state[r, j]))
-    width = k.let("width", high[0] - low[0])
-    k.store(scale, (0,), b.select(width > 0.0, width / 255.0, 1.0))
-    k.store(zero, (0,), b.round(-low[0] / scale[0]))
-
-    def change(value: Callable[[Expr], Expr]) -> None:
-        task.each(lambda j: k.store(rounded, (r, j), value(j)))
-
-    change(lambda j: b.round(state[r, j] / scale[0]) + zero[0])
-    change(lambda j: b.maximum(rounded[r, j], 0.0))
-    change(lambda j: b.minimum(rounded[r, j], 255.0))
-    change(lambda j: (rounded[r, j] - zero[0]) * scale[0])
-
-
-CELLS: Mapping[str, tuple[type[Lstm] | type[Gru] | type[Rnn], int]] = {
-    "lstm": (Lstm, 4),
-    "gru": (Gru, 3),
-    "rnn": (Rnn, 1),
-}

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 
 from tvm import tirx
 
-from tilewright.backends.kernels.loops import Expr, const
+from tilewright.backends.kernels.loops import Expr, const, dtype_of
+from tilewright.ir.ops.rational import SIGMOID, TANH, Rational
 
 _ROUND = 12582912.0  # 1.5 * 2**23: adding it rounds to an integer, which is then in the low bits
 _ROUND_BITS = 0x4B400000
@@ -147,6 +148,29 @@ def sigmoid(x: Expr) -> Expr:
     return named(x, lambda v: named(exp(-tirx.abs(v)), lambda e: ratio(v, e)))
 
 
+def rational_sigmoid(x: Expr) -> Expr:
+    """The sigmoid of `ir.ops.rational`, to the bit where the processor has fused multiply-adds."""
+    return named(_ratio(x, SIGMOID) + _float(0.5), lambda v: tirx.Select(v < _float(0.0), _float(0.0), v))
+
+
+def rational_tanh(x: Expr) -> Expr:
+    """The hyperbolic tangent of `ir.ops.rational`, likewise."""
+    return _ratio(x, TANH)
+
+
+def _ratio(x: Expr, function: Rational) -> Expr:
+    def ratio(v: Expr, square: Expr) -> Expr:
+        above, below = (_fused_polynomial(square, c) for c in (function.numerator, function.denominator))
+        return above * v / below
+
+    return named(_clamped(x, -function.limit, function.limit), lambda v: named(v * v, lambda square: ratio(v, square)))
+
+
+def unfused(product: Expr) -> Expr:
+    """`product` rounded to its type: LLVM makes no multiply-add of it and the sum that it goes into."""
+    return tirx.call_llvm_pure_intrin(dtype_of(product), "llvm.arithmetic.fence", product)
+
+
 def named(value: Expr, body: Callable[[Expr], Expr]) -> Expr:
     """`body(v)` with v = value computed once: uses of a Python variable would repeat the whole expression."""
     if isinstance(value, tirx.Var | tirx.FloatImm | tirx.IntImm):
@@ -160,6 +184,14 @@ def _polynomial(x: Expr, coefficients: Sequence[float]) -> Expr:
     result = _float(coefficients[0])
     for c in coefficients[1:]:
         result = result * x + _float(c)
+    return result
+
+
+def _fused_polynomial(x: Expr, coefficients: Sequence[float]) -> Expr:
+    """The same in multiply-adds that round once, or twice where the processor has none."""
+    result = _float(coefficients[0])
+    for c in coefficients[1:]:
+        result = tirx.call_llvm_pure_intrin("float32", "llvm.fmuladd", result, x, _float(c))
     return result
 
 

@@ -8,14 +8,24 @@ from functools import partial
 from tilewright.backends.kernels.group import Group, Layout
 from tilewright.backends.kernels.loops import Buffer, Expr, Index, ceildiv, index, minimum
 from tilewright.backends.kernels.packing import pack_gates
+from tilewright.backends.kernels.quantized_cells import QuantizedLstm
 from tilewright.backends.kernels.ranges import maximum, nested, product, tasks, worth_forking
 from tilewright.backends.kernels.recurrent import Layer, Load, Task, walk
-from tilewright.backends.kernels.recurrent_cells import CELLS
+from tilewright.backends.kernels.recurrent_cells import Gru, Lstm, Rnn
 from tilewright.backends.kernels.tile import Tile, Vectors, choose_tile
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.graph import Node, Value
 from tilewright.ir.ops.elementwise import broadcast_reader
 from tilewright.ir.ops.recurrent import ALL_STEPS, DIRECTIONS
+
+CELLS: Mapping[str, tuple[type[Lstm] | type[Gru] | type[Rnn], int]] = {
+    "lstm": (Lstm, 4),
+    "quantized_lstm": (QuantizedLstm, 4),
+    "gru": (Gru, 3),
+    "rnn": (Rnn, 1),
+}
+"""The cell of each operator row, and its gates."""
+_PARAMETERS = {"lstm": (3,), "quantized_lstm": (4, 4, 3), "gru": (1,), "rnn": ()}  # widths of the last inputs, in H
 
 _ROWS = 4  # of a tile: batches are small, and each height is a piece of code
 
@@ -45,11 +55,10 @@ def emit(group: Group) -> Mapping[Value, Layout]:
 
 def _tile(group: Group, weights: Value) -> Tile:
     machine = Vectors.of(group.target)
-    assert group.anchor is not None
     if weights.dtype == "float64":
         machine = Vectors(machine.lanes // 2, machine.registers)
     tile = choose_tile(machine, group.b.dim(weights.shape[2]))
-    return Tile(min(tile.rows, _ROWS), tile.columns, tile.lanes, group.anchor.inputs[0].dtype)
+    return Tile(min(tile.rows, _ROWS), tile.columns, tile.lanes, weights.dtype)
 
 
 def _layout(tile: Tile, weights: Value, gates: int) -> Layout:
@@ -93,8 +102,7 @@ def _layer(group: Group, node: Node, gates: int, packed: Buffer) -> Layer:
         weights=lambda *place: packed[place],
         initial=[broadcast_reader(tensor, 3) for tensor in initial],
         lengths=_lengths(group, node.inputs[2 + states], steps),
-        extra=rest[0] if rest else None,
-        extra_parts=3 if node.op.name == "lstm" else 1,
+        extra=list(zip(_PARAMETERS[node.op.name], rest, strict=False)),
         every=group.outputs[node.results[0]],
         last=[group.outputs[v] for v in node.results[1:]],
     )

@@ -50,8 +50,11 @@ def dequantized(c: Call, x: Value, scale: Value, zero: Value | None, axis: int =
 
 
 def dynamic_quantize_linear(c: Call) -> tuple[Value, ...]:
-    """Scale and zero point from the range of x, which always holds zero."""
-    x = c[0]
+    return dynamically_quantized(c, c[0])
+
+
+def dynamically_quantized(c: Call, x: Value) -> tuple[Value, ...]:
+    """x with its scale and zero point, from its range, which always holds zero."""
     axes = tuple(range(x.rank))
     high = c.apply("maximum", c.reduce("max", x, axes, keepdims=False), 0.0)
     low = c.apply("minimum", c.reduce("min", x, axes, keepdims=False), 0.0)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from tilewright.frontend.onnx_ops.call import Call
-from tilewright.frontend.onnx_ops.quantization import dynamic_quantize_linear
 from tilewright.ir import dims
 from tilewright.ir.graph import Value
 from tilewright.ir.ops.recurrent import ALL_STEPS, DIRECTIONS
@@ -38,29 +37,6 @@ def lstm(c: Call) -> tuple[Value, ...]:
     return layer(c, "lstm", inputs, rest, "sigmoid tanh tanh", input_forget=c.flag("input_forget"))
 
 
-def dynamic_quantize_lstm(c: Call) -> tuple[Value, ...]:
-    """Weights [D, K, 4 * H] of 8 bits; X and, in every step, H are rounded to 8 bits before they are multiplied.
-
-    onnxruntime has one scale for the states of all sequences that share a thread; here each sequence has its own.
-    """
-    w, r = (whole_weights(c, c[i], c[scale], c[scale + 1]) for i, scale in ((1, 8), (2, 10)))
-    inputs = Inputs(w, r, c.optional(3), c.optional(4), (c.optional(5), c.optional(6)))
-    peepholes = c.optional(7)
-    rest = [] if peepholes is None else [peepholes]
-    x = c.apply("dequantize", *dynamic_quantize_linear(c))
-    coupled = c.flag("input_forget")
-    return layer(c, "lstm", inputs, rest, "sigmoid tanh tanh", x=x, input_forget=coupled, round_state=True)
-
-
-def whole_weights(c: Call, weights: Value, scale: Value, zero: Value) -> Value:
-    """[D, K, 4 * H] with a scale and a zero point for each direction, or each column of it, as [D, 4 * H, K]."""
-    if weights.rank != 3 or scale.rank not in (1, 2) or zero.rank != scale.rank:
-        raise c.malformed("has weights, scales or zero points with a wrong number of axes")
-    shape = (scale.shape[0], 1, 1) if scale.rank == 1 else (scale.shape[0], 1, scale.shape[1])
-    centred = c.apply("sub", c.cast(weights, scale.dtype), c.reshape(c.cast(zero, scale.dtype), shape))
-    return c.transpose(c.apply("mul", centred, c.reshape(scale, shape)), (0, 2, 1))
-
-
 def gru(c: Call) -> tuple[Value, ...]:
     """A reset gate behind the product needs the recurrent bias of the hidden gate for itself."""
     inputs = Inputs(c[1], c[2], c.optional(3), c.optional(4), (c.optional(5),))
@@ -81,11 +57,9 @@ def rnn(c: Call) -> tuple[Value, ...]:
     return layer(c, "rnn", inputs, [], "tanh")
 
 
-def layer(
-    c: Call, op: str, inputs: Inputs, rest: Sequence[Value], usual: str, x: Value | None = None, **attrs: Any
-) -> tuple[Value, ...]:
+def layer(c: Call, op: str, inputs: Inputs, rest: Sequence[Value], usual: str, **attrs: Any) -> tuple[Value, ...]:
     """The row `op` between the layouts and element types of ONNX. `usual` names its activations."""
-    x, dtype, swapped = x or c[0], c[0].dtype, c.flag("layout")
+    x, dtype, swapped = c[0], c[0].dtype, c.flag("layout")
     wide = "float32" if dtype in _NARROW else dtype
     if any(value.rank != 3 for value in (x, inputs.w, inputs.r)):
         raise c.malformed("needs three axes for each of X, W and R")
@@ -98,15 +72,19 @@ def layer(
         *states,
         lengths,
         *(c.cast(value, wide) for value in rest),
-        direction=direction(c),
-        clip=c.real("clip", 0.0) if c.has("clip") else None,
-        **activations(c, usual.split()),
+        **attributes(c, usual),
         **attrs,
     )
     every, *last = (c.cast(value, dtype) for value in results)
     if swapped:
         every, last = c.transpose(every, (2, 0, 1, 3)), [c.transpose(value, (1, 0, 2)) for value in last]
     return (every, *last)
+
+
+def attributes(c: Call, usual: str) -> dict[str, Any]:
+    """Those that all rows have."""
+    clip = c.real("clip", 0.0) if c.has("clip") else None
+    return {"direction": direction(c), "clip": clip, **activations(c, usual.split())}
 
 
 def direction(c: Call) -> str:
@@ -163,4 +141,4 @@ def activation(c: Call, name: str) -> str:
     return _NAMES[name.lower()]
 
 
-TABLE = {"GRU": gru, "LSTM": lstm, "RNN": rnn, "com.microsoft.DynamicQuantizeLSTM": dynamic_quantize_lstm}
+TABLE = {"GRU": gru, "LSTM": lstm, "RNN": rnn}

@@ -29,7 +29,7 @@ Step = Callable[..., tuple[Array, ...]]
 Function = Callable[[Array], Array]
 
 
-def _infer(gates: int, functions: int, states: int, extra: int) -> Callable[..., tuple[TensorType, ...]]:
+def infer_recurrent(gates: int, functions: int, states: int, extra: int) -> Callable[..., tuple[TensorType, ...]]:
     """`extra` is the width, in units of H, of the optional last input, a row for each direction."""
 
     def infer(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
@@ -73,9 +73,13 @@ def require_broadcast(type: TensorType, shape: tuple[dims.Dim, ...], what: str) 
     require(type.rank == len(shape) and not grows, f"{what} {type} does not broadcast to {type.with_shape(shape)}")
 
 
-def _ref(states: int, step: Callable[[Attrs, int, Sequence[Array]], Step]) -> Callable[..., tuple[Array, ...]]:
+def walk(
+    states: int, step: Callable[[Attrs, int, Sequence[Array]], Step], widened: Function = exact
+) -> Callable[..., tuple[Array, ...]]:
     """The walk over time. `step(attrs, direction, rest)` makes the cell: from the gates of one step without the
-    recurrent product, the weights and the states to the new states, the first of which is H."""
+    recurrent product, the weights and the states to the new states, the first of which is H. What it is given has gone
+    through `widened`.
+    """
 
     def ref(attrs: Attrs, x: Array, r: Array, *others: Array) -> tuple[Array, ...]:
         (steps, batch), hidden = x.shape[:2], r.shape[2]
@@ -83,16 +87,16 @@ def _ref(states: int, step: Callable[[Attrs, int, Sequence[Array]], Step]) -> Ca
         shape = (len(reverse), batch, hidden)
         rows = np.arange(batch)
         lengths = np.clip(np.broadcast_to(others[states], (batch,)), 0, steps)
-        initial = [np.broadcast_to(exact(s), shape) for s in others[:states]]
-        split = exact(x).reshape(steps, batch, len(reverse), -1)
+        initial = [np.broadcast_to(widened(s), shape) for s in others[:states]]
+        split = widened(x).reshape(steps, batch, len(reverse), -1)
         every, last = np.zeros((steps, *shape)), [np.zeros(shape) for _ in initial]
         for d, backward in enumerate(reverse):
-            cell = step(attrs, d, [exact(a[d]) for a in others[states + 1 :]])
+            cell = step(attrs, d, [widened(a[d]) for a in others[states + 1 :]])
             state = tuple(s[d] for s in initial)
             for s in range(steps):
                 active = s < lengths
                 time = np.where(active, lengths - 1 - s if backward else s, s)
-                new = cell(split[time, rows, d], exact(r[d]), *state)
+                new = cell(split[time, rows, d], widened(r[d]), *state)
                 state = tuple(np.where(active[:, None], n, old) for n, old in zip(new, state, strict=True))
                 every[time, d, rows] = np.where(active[:, None], new[0], 0.0)
             for kept, value in zip(last, state, strict=True):
@@ -114,22 +118,12 @@ def _functions(attrs: Attrs, direction: int, count: int) -> list[Function]:
     return [function(i) for i in range(count)]
 
 
-def rounded_state(h: Array) -> Array:
-    """h as 8 bits can hold it: unsigned, one scale for each row, whose range holds zero."""
-    low, high = (fold(h, axis=1, keepdims=True, initial=0.0) for fold in (np.min, np.max))
-    scale = np.where(high > low, (high - low) / 255, 1.0)
-    zero = np.rint(-low / scale)
-    rounded: Array = (np.clip(np.rint(h / scale) + zero, 0, 255) - zero) * scale
-    return rounded
-
-
 def _lstm_cell(attrs: Attrs, direction: int, rest: Sequence[Array]) -> Step:
     f, g, h = _functions(attrs, direction, 3)
     p_i, p_o, p_f = np.split(rest[0], 3) if rest else (np.zeros(()),) * 3
 
     def step(x: Array, r: Array, hidden: Array, cell: Array) -> tuple[Array, ...]:
-        state = rounded_state(hidden) if attrs["round_state"] else hidden
-        gate_i, gate_o, gate_f, gate_c = np.split(x + state @ r.T, 4, axis=1)
+        gate_i, gate_o, gate_f, gate_c = np.split(x + hidden @ r.T, 4, axis=1)
         i = f(gate_i + p_i * cell)
         forget = 1 - i if attrs["input_forget"] else f(gate_f + p_f * cell)
         cell = forget * cell + i * g(gate_c)
@@ -164,10 +158,10 @@ def _sample(gates: int, states: int, names: str, dtype: str = "float32", **optio
     state = tensor(dtype, directions, "m", 5)
     inputs = (tensor(dtype, "n", "m", directions * gates * 5), tensor(dtype, directions, gates * 5, 5))
     rest = (tensor(dtype, directions, extra * 5),) if extra else ()
-    return Sample((*inputs, *[state] * states, lengths, *rest), {**_attributes(activations), **given})
+    return Sample((*inputs, *[state] * states, lengths, *rest), {**attributes(activations), **given})
 
 
-def _attributes(activations: tuple[str, ...]) -> dict[str, Any]:
+def attributes(activations: tuple[str, ...]) -> dict[str, Any]:
     return {"activations": activations, "alpha": (0.5,) * len(activations), "beta": (0.25,) * len(activations)}
 
 
@@ -181,7 +175,6 @@ def _samples_lstm() -> Sequence[Sample]:
         _sample(4, 2, f"{usual} hard_sigmoid softsign relu", direction="bidirectional", extra=3, lengths=VARYING),
         _sample(4, 2, usual, "float64", direction="reverse", input_forget=True, clip=0.75, lengths=VARYING),
         _sample(4, 2, "sigmoid affine elu", extra=3),
-        _sample(4, 2, usual, "float64", round_state=True, input_forget=True),
     ]
 
 
@@ -203,35 +196,34 @@ def _samples_rnn() -> Sequence[Sample]:
         _sample(1, 1, "softsign sigmoid", direction="bidirectional", lengths=VARYING),
         *(_sample(1, 1, name, "float64", direction="reverse", clip=2.0) for name in ("softplus", "leaky_relu")),
         _sample(1, 1, "thresholded_relu", clip=1.0),
-        Sample((tensor("float32", "n", "m", 70), wide, tensor("float32", 1, "m", 70), every), _attributes(("tanh",))),
+        Sample((tensor("float32", "n", "m", 70), wide, tensor("float32", 1, "m", 70), every), attributes(("tanh",))),
     ]
 
 
-_ATTRS: Attrs = {"direction": "forward", "activations": REQUIRED, "alpha": REQUIRED, "beta": REQUIRED, "clip": None}
+ATTRS: Attrs = {"direction": "forward", "activations": REQUIRED, "alpha": REQUIRED, "beta": REQUIRED, "clip": None}
 _CLIPPED = "`clip` bounds what the activations of gates are applied to."
 
 ROWS: tuple[Op, ...] = (
     Op(
         "lstm",
         Kind.SERIAL,
-        _infer(gates=4, functions=3, states=2, extra=3),
-        _ref(2, _lstm_cell),
+        infer_recurrent(gates=4, functions=3, states=2, extra=3),
+        walk(2, _lstm_cell),
         None,
         (5, 6),
-        {**_ATTRS, "input_forget": False, "round_state": False},
+        {**ATTRS, "input_forget": False},
         _samples_lstm,
         "Long short-term memory with the gates i, o, f, c and, as a sixth input, peepholes [D, 3 * H] for i, o and f. "
-        "`input_forget` makes f = 1 - i; `round_state` rounds each row of H to 8 bits before it is multiplied. "
-        + _CLIPPED,
+        "`input_forget` makes f = 1 - i. " + _CLIPPED,
     ),
     Op(
         "gru",
         Kind.SERIAL,
-        _infer(gates=3, functions=2, states=1, extra=1),
-        _ref(1, _gru_cell),
+        infer_recurrent(gates=3, functions=2, states=1, extra=1),
+        walk(1, _gru_cell),
         None,
         (4, 5),
-        _ATTRS,
+        ATTRS,
         _samples_gru,
         "Gated recurrent units with the gates z, r, h. With a fifth input [D, H] the reset gate multiplies the product "
         "of H plus that bias, without it H itself. " + _CLIPPED,
@@ -239,11 +231,11 @@ ROWS: tuple[Op, ...] = (
     Op(
         "rnn",
         Kind.SERIAL,
-        _infer(gates=1, functions=1, states=1, extra=0),
-        _ref(1, _rnn_cell),
+        infer_recurrent(gates=1, functions=1, states=1, extra=0),
+        walk(1, _rnn_cell),
         None,
         (4, 4),
-        _ATTRS,
+        ATTRS,
         _samples_rnn,
         "H = f(x + H @ r^T) for each step. " + _CLIPPED,
     ),

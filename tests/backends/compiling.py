@@ -20,7 +20,7 @@ EPSILON = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float
 ULPS, ULPS_OF_SUMS = 16, 64
 NARROW = ("float16", "bfloat16")  # computed in float32, so that the last rounding alone may differ
 # They sum up as well, though they are no reductions.
-ADDING = ("resize", "cumsum", "scatter_elements", "scatter_nd", "lstm", "gru", "rnn")
+ADDING = ("resize", "cumsum", "scatter_elements", "scatter_nd", "lstm", "quantized_lstm", "gru", "rnn")
 
 
 def compiled(graph: Graph, *, strict: bool = True) -> CompiledModel:

@@ -111,3 +111,17 @@ def test_the_tolerance_suits_what_the_model_computes_with(body: str, expected: f
     text = "w = constant float32[4] zeros  scale = constant float32[] 0.5  zero = constant uint8[] 3"
     graph = parse(f"graph(x: float32[4]) {{ {text}  {body}  return %0 }}")
     assert tolerance_for(graph) == expected
+
+
+@pytest.mark.parametrize(("batch", "expected"), [("1", 1e-3), ("b", 1e-2)])
+def test_sequences_may_share_a_scale_where_there_are_several(batch: str, expected: float) -> None:
+    graph = parse(f"""graph(x: float32[t, {batch}, 8], scale: float32[], zero: uint8[]) {{
+        r = constant int32[1, 8, 2] zeros  h = constant float32[1, 1, 2] zeros  l = constant int32[1] 9
+        s = constant float32[1, 8] zeros
+        %0 = quantize(x, scale, zero) {{axis=None, block=0}}
+        %1 = dequantize(%0, scale, zero) {{axis=None, block=0}}
+        %2, %3, %4 = quantized_lstm(%1, r, h, h, l, s, s)
+            {{activations=("sigmoid", "tanh", "tanh"), alpha=(0.0, 0.0, 0.0), beta=(0.0, 0.0, 0.0)}}
+        return %2
+    }}""")
+    assert tolerance_for(graph) == expected

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
@@ -69,23 +68,24 @@ def recurrent(
     opset: int = 17,
     dtype: type = np.float32,
     batch_first: int = 0,
+    hidden: int = HIDDEN,
 ) -> ModelProto:
     """A model with symbolic steps and batch; what is in `optional` is given."""
     random = np.random.default_rng(1)
     d, g = 2 if attributes.get("direction") == "bidirectional" else 1, GATES[op]
     code = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     shapes = {
-        "W": (d, g * HIDDEN, INPUT),
-        "R": (d, g * HIDDEN, HIDDEN),
-        "B": (d, 2 * g * HIDDEN),
-        "P": (d, 3 * HIDDEN),
+        "W": (d, g * hidden, INPUT),
+        "R": (d, g * hidden, hidden),
+        "B": (d, 2 * g * hidden),
+        "P": (d, 3 * hidden),
     }
     weights = [
         numpy_helper.from_array(random.normal(size=shape, scale=0.5).astype(dtype), name)
         for name, shape in shapes.items()
         if name in f"W R {optional}".split()
     ]
-    state = ["b", d, HIDDEN] if batch_first else [d, "b", HIDDEN]
+    state = ["b", d, hidden] if batch_first else [d, "b", hidden]
     inputs = [helper.make_tensor_value_info("X", code, ["b", "s", INPUT] if batch_first else ["s", "b", INPUT])]
     for name in optional.split():
         if name.startswith("initial"):
@@ -100,7 +100,7 @@ def recurrent(
     ]
     outputs = ["Y", "Y_h", "Y_c"][: 3 if op == "LSTM" else 2]
     given = {name: value for name, value in attributes.items() if value != []}
-    node = helper.make_node(op, names, outputs, hidden_size=HIDDEN, **given)
+    node = helper.make_node(op, names, outputs, hidden_size=hidden, **given)
     infos = [helper.make_tensor_value_info(name, code, None) for name in outputs]
     graph = helper.make_graph([node], "recurrent", inputs, infos, weights)
     return helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", opset)])
@@ -178,55 +178,6 @@ def test_other_floats(dtype: type, tolerance: float) -> None:
     for ours, theirs in zip(found, wanted, strict=True):
         assert ours.dtype == dtype
         np.testing.assert_allclose(ours.astype(np.float64), theirs, atol=tolerance)
-
-
-QUANTIZED = [
-    ("B", {"direction": "bidirectional"}, np.uint8, False),
-    ("B initial_h initial_c P", {}, np.int8, False),
-    ("B initial_h", {"direction": "reverse"}, np.int8, True),
-]
-
-
-def quantized(optional: str, attributes: dict[str, Any], dtype: type, *, per_column: bool) -> ModelProto:
-    """The LSTM of `recurrent` with weights of 8 bits."""
-    model = recurrent("LSTM", optional, attributes)
-    graph, node = model.graph, model.graph.node[0]
-    tensors = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
-    names = [*node.input, *[""] * (8 - len(node.input))]
-    for name in ("W", "R"):
-        weights = tensors.pop(name).transpose(0, 2, 1)
-        scale = np.abs(weights).max(axis=1 if per_column else (1, 2)) / 63
-        zero = np.full(scale.shape, 128 if dtype is np.uint8 else 0, dtype)
-        wide = scale[:, None, :] if per_column else scale[:, None, None]
-        tensors[name] = (np.rint(weights / wide) + int(zero.flat[0])).astype(dtype)
-        tensors |= {f"{name}_scale": scale.astype(np.float32), f"{name}_zero": zero}
-        names += [f"{name}_scale", f"{name}_zero"]
-    made = helper.make_node("DynamicQuantizeLSTM", names, list(node.output), domain="com.microsoft")
-    made.attribute.extend(node.attribute)
-    weights = [numpy_helper.from_array(array, name) for name, array in tensors.items()]
-    whole = helper.make_graph([made], "quantized", list(graph.input), list(graph.output), weights)
-    domains = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
-    return helper.make_model(whole, ir_version=8, opset_imports=domains)
-
-
-@pytest.mark.parametrize(("optional", "attributes", "dtype", "per_column"), QUANTIZED, ids=str)
-def test_dynamic_quantize_lstm(optional: str, attributes: dict[str, Any], dtype: type, per_column: bool) -> None:
-    """With a thread for each sequence, onnxruntime has our scales. Weights of 7 bits cannot saturate its sums."""
-    model = quantized(optional, attributes, dtype, per_column=per_column)
-    imported = read(model)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 4
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
-    for steps, batch in ((5, 3), (4, 1)):
-        arrays = drawn(model, steps, batch)
-        for ours, theirs in zip(run(imported.graph, arrays), session.run(None, arrays), strict=True):
-            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
-
-
-def test_compiled_dynamic_quantize_lstm() -> None:
-    model = quantized("B", {"direction": "bidirectional"}, np.int8, per_column=False)
-    compiled = tw.compile(model, strict=True, inputs=[drawn(model, 6, 1), drawn(model, 3, 1)])
-    assert "recurrent" in {row.origin for row in compiled.report().rows}
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from tests.kernels.built import Array, Built, hollow
+from tests.frontend.onnx_text import model
+from tests.kernels.built import TARGET, Array, Built, hollow
 from tilewright.backends.kernels import vmath
 from tilewright.backends.kernels.loops import Expr, Loops
+from tilewright.frontend import read
+from tilewright.ir.ops.rational import rational_sigmoid, rational_tanh
 
 SPECIAL = np.array(
     [0, -0.0, 1, -1, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 1.17549435e-38, 88.72283, 88.72284, -87.34, -103.97, -104,
@@ -72,3 +75,35 @@ def test_gelu() -> None:
     near = (x > -5) & (x < 0)
     np.testing.assert_allclose(result[near], exact[near], rtol=3e-6)
     assert np.isnan(computed(vmath.gelu, np.float32([-np.inf]))).all()  # 0 times infinity, as in the definition
+
+
+RATIONAL: dict[str, tuple[Callable[[Expr], Expr], Callable[[Array], Array], Callable[[Array], Array], float]] = {
+    "Sigmoid": (vmath.rational_sigmoid, rational_sigmoid, sigmoid, 1.7e-7),
+    "Tanh": (vmath.rational_tanh, rational_tanh, np.tanh, 3.3e-7),
+}
+
+
+@pytest.mark.skipif(not TARGET.has("fma"), reason="onnxruntime's last bits are others without multiply-adds")
+@pytest.mark.parametrize("name", RATIONAL)
+def test_bits_are_those_of_onnxruntime(name: str) -> None:
+    function, reference, exact, error = RATIONAL[name]
+    usual = np.random.default_rng(0).normal(scale=4, size=1_000_000).astype(np.float32)
+    x = np.concatenate([ARGUMENTS, usual, np.array([9, -9, 18, -18, 1e-38, -1e-38], np.float32)])
+    wanted = read(model(f"(float[n] x) => (float[n] y) {{ y = {name}(x) }}", 17)).original({"x": x})[0]
+    with np.errstate(all="ignore"):
+        found, referred = computed(function, x), reference(x)
+        np.testing.assert_allclose(found, exact(x.astype(np.float64)), rtol=0, atol=error)
+    for ours in (found, referred):
+        np.testing.assert_array_equal(ours, wanted)
+        np.testing.assert_array_equal(np.signbit(ours[~np.isnan(x)]), np.signbit(wanted[~np.isnan(x)]))
+
+
+def test_unfused_products_are_rounded_before_they_are_added() -> None:
+    k = Loops("function")
+    n = k.dim("n")
+    x, y, z, result = (k.buffer(name, (n,)) for name in ("x", "y", "z", "result"))
+    k.lanes(n, 16, lambda j: k.store(result, (j,), vmath.unfused(x[j] * y[j]) + z[j]))
+    a, b, c = np.random.default_rng(0).normal(size=(3, 1001)).astype(np.float32)
+    np.testing.assert_array_equal(Built(k)(a, b, c, hollow(1001)), a * b + c)
+    once = (a.astype(np.float64) * b + c).astype(np.float32)
+    assert np.count_nonzero(once != a * b + c) > 100

@@ -13,7 +13,6 @@ import pytest
 
 import tilewright as tw
 from examples.model_zoo import feeds, fetch
-from tilewright.frontend import read
 from tilewright.ir.errors import InputError
 
 FIRST = ("minilm-l6-v2-int8", "ppocr-cls", "ppocrv4-det", "ddddocr-det", "magika")
@@ -28,8 +27,9 @@ MODELS = (
     "silero-vad-half",
     "silero-vad-openvino",
     "silero-vad-seq",
+    "tashkeel-rawi",
 )
-TOLERANCES = {"ddddocr-rec-old": 1e-3}  # less than the check allows where recurrent states are rounded
+ROUNDED = {"tashkeel-rawi": 1e-6}  # recurrent states are rounded to 8 bits, every bit as onnxruntime has it
 HOSTED = {"piper-joe": "NonZero"}  # whose result has as many elements as the data says
 pytestmark = [pytest.mark.models, pytest.mark.slow]
 
@@ -46,7 +46,7 @@ def compiled(name: str) -> Any:
 
 @pytest.mark.parametrize("name", of(MODELS))
 def test_agrees_with_onnxruntime_at_each_size(name: str) -> None:
-    report = tw.check(compiled(name), fetch(name)["model.onnx"], inputs=feeds(name), tolerance=TOLERANCES.get(name))
+    report = tw.check(compiled(name), fetch(name)["model.onnx"], inputs=feeds(name), tolerance=ROUNDED.get(name))
     assert report.passed, str(report)
     assert report.runs == len(feeds(name))
 
@@ -57,23 +57,12 @@ def test_all_but_sizes_from_data_is_compiled(name: str) -> None:
     assert {source.split()[0] for source in sources} == {HOSTED[name]} if name in HOSTED else not sources
 
 
-def test_tagger_whose_states_are_rounded_in_every_step() -> None:
-    """Where a state lies between two of 256 steps, its last bit decides, and what follows differs by whole steps.
-
-    Where that happens nowhere the outputs are the same to 1e-6 (at 33 letters with the first numbers, and at 128 with
-    others); where it does, the tags still are, but for one or two.
-    """
-    model, original = compiled("tashkeel-rawi"), read(fetch("tashkeel-rawi")["model.onnx"]).original
-    errors: dict[int, list[float]] = {}
-    for seed in range(3):
-        for feed in feeds("tashkeel-rawi", seed):
-            pairs = list(zip(model.run(feed).values(), original(feed), strict=True))
-            error = max(float(np.abs(ours - theirs).max() / np.abs(theirs).max()) for ours, theirs in pairs)
-            errors.setdefault(feed["input"].shape[1], []).append(error)
-            for ours, theirs in pairs:
-                tags = [x.argmax(-1) if x.ndim == 3 else x > 0 for x in (ours, theirs)]
-                assert np.count_nonzero(tags[0] != tags[1]) <= 2
-    assert all(min(found) <= 1e-6 for found in errors.values())
+@pytest.mark.parametrize("name", of(ROUNDED))
+def test_what_is_rounded_in_every_step_agrees_with_all_numbers(name: str) -> None:
+    """A state between two of 256 steps, whose last bit decides, comes with one in a few inputs."""
+    more = [feed for seed in range(1, 5) for feed in feeds(name, seed)]
+    report = tw.check(compiled(name), fetch(name)["model.onnx"], inputs=more, tolerance=ROUNDED[name])
+    assert report.passed, str(report)
 
 
 @pytest.mark.parametrize("name", of(FIRST))
