@@ -20,9 +20,9 @@ from tilewright.ir.types import HELD
 
 ANCHORS = (Kind.CONTRACTION, Kind.REDUCTION, Kind.SERIAL)
 TRIGONOMETRIC = {"sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "tanh"}
-COSTLY = TRIGONOMETRIC | {"exp", "log", "sqrt", "rsqrt", "reciprocal", "erf", "sigmoid", "gelu", "pow", "div", "mod"}
 # Long expressions: TVM takes minutes to lower one of them inside another, so a kernel has one at most.
-LONG = frozenset({"exp", "log", "tanh", "erf", "sigmoid", "gelu"})
+LONG = frozenset({"exp", "log", "tanh", "erf", "sigmoid", "gelu", "rational_sigmoid", "rational_tanh"})
+COSTLY = TRIGONOMETRIC | LONG | {"sqrt", "rsqrt", "reciprocal", "pow", "div", "mod"}
 ROUNDINGS = 4  # to bfloat16 in one kernel: likewise
 # Contractions read an operand many times, so only a change of place may be computed on the way in.
 MOVES = {"attention": ("transpose", "slice"), "matmul": ("transpose",)}

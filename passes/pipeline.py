@@ -14,6 +14,7 @@ from tilewright.passes.fold_constants import fold_constants
 from tilewright.passes.fold_scales import fold_scales
 from tilewright.passes.fuse import fuse
 from tilewright.passes.gelu import gelu
+from tilewright.passes.last_bits import last_bits
 from tilewright.passes.layer_norm import layer_norm
 from tilewright.passes.merge_products import merge_products
 from tilewright.passes.rms_norm import rms_norm
@@ -45,6 +46,7 @@ PIPELINE: tuple[Pass, ...] = (
     simplify,
     fold_constants,
     share_subexpressions,
+    last_bits,
     fuse,
 )
 

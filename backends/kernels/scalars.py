@@ -184,6 +184,16 @@ class Scalars:
     def sigmoid(self, x: Expr) -> Expr:
         return _single(x, vmath.sigmoid, lambda v: 1.0 / (1.0 + tirx.exp(-v)))
 
+    def rational_sigmoid(self, x: Expr) -> Expr:
+        return vmath.rational_sigmoid(x)
+
+    def rational_tanh(self, x: Expr) -> Expr:
+        return vmath.rational_tanh(x)
+
+    def unfused(self, x: Expr) -> Expr:
+        """x, of which no multiply-add with what comes next is made."""
+        return vmath.unfused(x)
+
     def sin(self, x: Expr) -> Expr:
         return tirx.sin(x)
 

@@ -13,6 +13,7 @@ from tilewright.ir.ops.checks import require, require_dtype
 from tilewright.ir.ops.elementwise import elementwise_compute, elementwise_infer, elementwise_ref
 from tilewright.ir.ops.erf import erf
 from tilewright.ir.ops.precision import accumulator
+from tilewright.ir.ops.rational import rational_sigmoid, rational_tanh
 from tilewright.ir.types import DTYPES, FLOATS, INTEGERS, NUMERIC, SIGNED, UNSIGNED, TensorType, numpy_dtype, tensor
 
 if TYPE_CHECKING:
@@ -207,6 +208,9 @@ ROWS: tuple[Op, ...] = (
     _unary("tanh", FLOATS, np.tanh, "The hyperbolic tangent."),
     _unary("erf", FLOATS, erf, "The error function."),
     _unary("sigmoid", FLOATS, _sigmoid, "1 / (1 + exp(-x))."),
+    _unary("rational_sigmoid", ("float32",), rational_sigmoid, "Sigmoid to the last bit as onnxruntime has it."),
+    _unary("rational_tanh", ("float32",), rational_tanh, "Hyperbolic tangent to the last bit as onnxruntime has it."),
+    _unary("unfused", ("float32",), np.positive, "x rounded to its type before it is added to anything."),
     _unary("floor", FLOATS, np.floor, "The greatest integer that is not greater."),
     _unary("ceil", FLOATS, np.ceil, "The least integer that is not less."),
     _unary("round", FLOATS, np.rint, "The nearest integer; halves go to the even one."),

@@ -7,6 +7,7 @@ import pytest
 from onnx import ModelProto, numpy_helper
 
 import tilewright as tw
+from tests.backends.compiling import TARGET
 from tests.frontend.onnx_text import model
 from tilewright.frontend import read
 from tilewright.ir.op import Array
@@ -20,9 +21,9 @@ def octets(dtype: str, *shape: int) -> Array:
     return RANDOM.integers(limits.min, limits.max + 1, shape).astype(dtype)
 
 
-def with_weights(text: str, weights: Array) -> ModelProto:
+def with_weights(text: str, weights: Array, opset: int = 10) -> ModelProto:
     """The model with `w` as an initializer."""
-    proto = model(text, 10)
+    proto = model(text, opset)
     proto.graph.initializer.append(numpy_helper.from_array(weights, "w"))
     return proto
 
@@ -87,3 +88,18 @@ def test_quantized_convolution_rounds_as_onnxruntime_does(size: int) -> None:
     theirs = read(proto).original({"x": x})[0]
     assert len(np.unique(theirs)) > 10
     np.testing.assert_array_equal(tw.compile(proto, check=False)(x), theirs)
+
+
+@pytest.mark.skipif(not TARGET.has("fma"), reason="onnxruntime's last bits are others without multiply-adds")
+@pytest.mark.parametrize("function", ["Sigmoid", "Tanh"])
+@pytest.mark.parametrize("last", ["p = Mul(f, g)", "p = Add(f, g)", "h = Transpose <perm = [1, 0]> (f)  p = Sub(g, h)"])
+def test_what_is_rounded_next_has_the_last_bits_of_onnxruntime(function: str, last: str) -> None:
+    text = f"""(uint8[n, 64] a, float[n, m] s) => (float[] p, uint8[] y, float[] d, uint8[] z) {{
+        t = MatMulInteger(a, w)  c = Cast <to = 1> (t)  f = Mul(c, s)  g = {function}(f)  {last}
+        y, d, z = DynamicQuantizeLinear(p)
+    }}"""
+    proto = with_weights(text, octets("int8", 64, 200) // 2, 11)
+    feed = {"a": octets("uint8", 200, 64), "s": RANDOM.uniform(1e-5, 1e-4, (200, 200)).astype(np.float32)}
+    compiled = tw.compile(proto, check=False)
+    for ours, theirs in zip(compiled.run(feed).values(), read(proto).original(feed), strict=True):
+        np.testing.assert_array_equal(ours, theirs)

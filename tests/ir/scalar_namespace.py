@@ -11,6 +11,7 @@ import numpy as np
 
 from tilewright.ir import Array, Dim, Node, Value, dims, numpy_dtype
 from tilewright.ir.ops.erf import erf
+from tilewright.ir.ops.rational import rational_sigmoid, rational_tanh
 from tilewright.ir.types import dtype_name
 
 FOLDS: Mapping[str, Callable[[Any, Any], Any]] = {
@@ -53,6 +54,8 @@ class ScalarNamespace:
 
     isnan, isinf = staticmethod(np.isnan), staticmethod(np.isinf)
     exp, log, sqrt, tanh = staticmethod(np.exp), staticmethod(np.log), staticmethod(np.sqrt), staticmethod(np.tanh)
+    rational_sigmoid, rational_tanh = staticmethod(rational_sigmoid), staticmethod(rational_tanh)
+    unfused = staticmethod(np.positive)
     sin, cos, tan = staticmethod(np.sin), staticmethod(np.cos), staticmethod(np.tan)
     asin, acos, atan = staticmethod(np.arcsin), staticmethod(np.arccos), staticmethod(np.arctan)
     sinh, cosh = staticmethod(np.sinh), staticmethod(np.cosh)

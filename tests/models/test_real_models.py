@@ -29,7 +29,7 @@ MODELS = (
     "silero-vad-seq",
     "tashkeel-rawi",
 )
-ROUNDED = {"tashkeel-rawi": 1e-6}  # recurrent states are rounded to 8 bits, every bit as onnxruntime has it
+ROUNDED = {"ddddocr-rec-old": 1e-6, "tashkeel-rawi": 1e-6}  # to 8 bits, again and again, as onnxruntime does it
 HOSTED = {"piper-joe": "NonZero"}  # whose result has as many elements as the data says
 pytestmark = [pytest.mark.models, pytest.mark.slow]
 
@@ -58,8 +58,8 @@ def test_all_but_sizes_from_data_is_compiled(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", of(ROUNDED))
-def test_what_is_rounded_in_every_step_agrees_with_all_numbers(name: str) -> None:
-    """A state between two of 256 steps, whose last bit decides, comes with one in a few inputs."""
+def test_what_is_rounded_agrees_with_all_numbers(name: str) -> None:
+    """A number so near the middle of two steps that its last bit decides comes with every other input."""
     more = [feed for seed in range(1, 5) for feed in feeds(name, seed)]
     report = tw.check(compiled(name), fetch(name)["model.onnx"], inputs=more, tolerance=ROUNDED[name])
     assert report.passed, str(report)
