@@ -104,6 +104,10 @@ class ScalarNamespace:
     def rsqrt(self, x: Any) -> Any:
         return 1 / np.sqrt(x)
 
+    def gelu(self, x: Any) -> Any:
+        wide = np.asarray(x, np.float64)
+        return (0.5 * wide * (1 + erf(wide * np.sqrt(0.5)))).astype(x.dtype)[()]
+
     def sigmoid(self, x: Any) -> Any:
         return 1 / (1 + np.exp(-x))
 
