@@ -74,7 +74,10 @@ class Report:
         return self.peaks.flops > 0
 
     def share_of_peak(self, row: Row) -> float:
-        """Of the measured peak of arithmetic in float32, which narrower types can exceed."""
+        """Of the measured peak of arithmetic in float32, which narrower types can exceed.
+
+        So do convolutions that save products: what they would do without that is counted.
+        """
         return row.flops_per_second / self.peaks.flops if self.profiled else 0.0
 
     def share_of_bandwidth(self, row: Row) -> float:

@@ -32,6 +32,7 @@ from tilewright.backends.rules import (
     scatter,
     top_k,
     trees,
+    winograd,
 )
 from tilewright.backends.rules.rule import Rule
 from tilewright.backends.target import Target
@@ -43,6 +44,7 @@ RULES: tuple[Rule, ...] = (
     batched_matmul.RULE,
     attention.RULE,
     linear_attention.RULE,
+    winograd.RULE,
     conv.RULE,
     depthwise.RULE,
     conv_last.RULE,
