@@ -31,6 +31,7 @@ from tilewright.backends.rules import (
     scan,
     scatter,
     top_k,
+    transpose,
     trees,
     winograd,
 )
@@ -60,6 +61,7 @@ RULES: tuple[Rule, ...] = (
     scatter.RULE,
     top_k.RULE,
     trees.RULE,
+    transpose.RULE,
     concat.RULE,
     pointwise.RULE,
     fallback.RULE,
