@@ -42,6 +42,7 @@ class Case:
             "pads": self.pads or (0,) * 2 * rank,
             "dilations": self.dilations or ones,
             "groups": self.groups,
+            "channels_last": False,
             **self.extra,
         }
 
