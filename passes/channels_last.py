@@ -41,14 +41,14 @@ def is_movable(node: Node) -> bool:
         return False
     x, w = node.inputs[:2]
     known = x.rank in RANKS and isinstance(x.shape[1], int) and w.is_constant
-    return known and x.dtype == "float32" and (_fills_vectors(node) or is_pointwise(node))
+    return known and x.dtype in ("float32", "int32") and (_fills_vectors(node) or is_pointwise(node))
 
 
 def _fills_vectors(node: Node) -> bool:
     """Whether there are enough result channels side by side: in each group, or, of depthwise ones, in all."""
     w, groups = node.inputs[1], node.attrs["groups"]
     outputs = w.shape[1] * groups if node.op.name == "conv_transpose" else w.shape[0]
-    depthwise = node.op.name == "conv" and groups == w.shape[0] == node.inputs[0].shape[1]
+    depthwise = node.op.name == "conv" and groups == w.shape[0] == node.inputs[0].shape[1] and w.dtype == "float32"
     return bool(outputs // (1 if depthwise else groups) >= VECTOR)
 
 

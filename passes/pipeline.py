@@ -17,6 +17,7 @@ from tilewright.passes.gelu import gelu
 from tilewright.passes.last_bits import last_bits
 from tilewright.passes.layer_norm import layer_norm
 from tilewright.passes.merge_products import merge_products
+from tilewright.passes.narrow_products import narrow_products
 from tilewright.passes.rms_norm import rms_norm
 from tilewright.passes.share_subexpressions import share_subexpressions
 from tilewright.passes.simplify import simplify
@@ -46,6 +47,8 @@ PIPELINE: tuple[Pass, ...] = (
     simplify,
     fold_constants,
     share_subexpressions,
+    narrow_products,
+    fold_constants,
     last_bits,
     fuse,
 )

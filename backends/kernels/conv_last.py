@@ -128,7 +128,8 @@ class _Kernel:
     def emit(self, store: Store) -> None:
         k, conv = self.k, self.conv
         groups, blocks, *_, columns = self.weights.shape
-        weights = k.view(self.weights, (groups, blocks, *self.extents, columns))
+        outer, last = self.extents[:-1], self.extents[-1]
+        weights = k.view(self.weights, (groups, blocks, *outer, last // self.tile.steps, columns))
         grid = grid_of(k, conv.axes, conv.channels)
         blocks = div_up(conv.per_group, self.tile.columns)
         outer = (conv.batch, conv.groups * conv.phases, *grid.blocks)

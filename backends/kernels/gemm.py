@@ -34,9 +34,9 @@ _CACHE = 1 << 16  # elements of A that stay in the second-level cache while B pa
 def gemm(k: Loops, tile: Tile, rows: Index, columns: Index, depth: Index, a: Load, b: Buffer, store: Store) -> None:
     """store(i, j, sum over d of a(i, d) * B[d, j]) for a constant B.
 
-    `a(i, d)` gives numbers of `tile.dtype`; it is evaluated once for each block of columns. `b` is of that type,
-    [ceil(columns / tile.columns), depth, tile.columns], as `packing.pack_b` makes it. `store` emits the statements for
-    one element, inside a vectorized loop over j.
+    `a(i, d)` gives numbers of `tile.dtype`; it is evaluated once for each block of columns. `packing.pack_b` made `b`,
+    [ceil(columns / tile.columns), depth / tile.steps, tile.columns * tile.steps], of that type. `store` emits the
+    statements for one element, inside a vectorized loop over j.
     """
     kept = min(_ROWS_AT_ONCE, _CACHE // depth) if isinstance(depth, int) else _ROWS_AT_ONCE
     chunk = max(_LEAST, kept // tile.rows)

@@ -36,21 +36,26 @@ def packed_conv_shape(shape: Sequence[int], groups: int, block: int) -> tuple[in
     return (groups, -(-outputs // groups // block), channels, *kernel, block)
 
 
-def pack_conv_last(weights: Array, groups: int, columns: int) -> Array:
-    """[O, C / groups, *kernel] -> [groups, blocks, *kernel, C / groups, columns], the last block padded with zeros."""
+def pack_conv_last(weights: Array, groups: int, columns: int, steps: int = 1) -> Array:
+    """[O, C / groups, *kernel] -> [groups, blocks, *kernel, C / groups / steps, columns * steps].
+
+    The last block is padded with zeros; `steps` channels of a column are side by side.
+    """
     outputs, channels, *kernel = weights.shape
     per_group = outputs // groups
     blocks = -(-per_group // columns)
     padded = np.zeros((groups, blocks * columns, channels, *kernel), weights.dtype)
     padded[:, :per_group] = weights.reshape(groups, per_group, channels, *kernel)
     split = padded.reshape(groups, blocks, columns, channels, *kernel)
-    return np.ascontiguousarray(np.moveaxis(split, (2, 3), (-1, -2)))
+    packed = np.moveaxis(split, (2, 3), (-1, -2))
+    side_by_side = packed.reshape(*packed.shape[:-2], channels // steps, steps, columns).swapaxes(-1, -2)
+    return np.ascontiguousarray(side_by_side).reshape(packed_conv_last_shape(weights.shape, groups, columns, steps))
 
 
-def packed_conv_last_shape(shape: Sequence[int], groups: int, columns: int) -> tuple[int, ...]:
+def packed_conv_last_shape(shape: Sequence[int], groups: int, columns: int, steps: int = 1) -> tuple[int, ...]:
     """The shape that `pack_conv_last` makes of weights of the given shape."""
     outputs, channels, *kernel = shape
-    return (groups, -(-outputs // groups // columns), *kernel, channels, columns)
+    return (groups, -(-outputs // groups // columns), *kernel, channels // steps, columns * steps)
 
 
 def pack_conv_transpose_last(weights: Array, groups: int, spreads: Sequence[Spread], columns: int) -> Array:

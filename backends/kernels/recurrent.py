@@ -162,7 +162,8 @@ class Task:
         def weights(d: Expr, c: Expr) -> Expr:
             return layer.weights(self.direction, block, d, c)
 
-        multiply(self.k, self.tile, rows, layer.hidden, lambda r, d: left[start + r, d], weights, store)
+        depth = ceildiv(layer.hidden, self.tile.steps) * self.tile.steps
+        multiply(self.k, self.tile, rows, depth, lambda r, d: left[start + r, d], weights, store)
 
     def rows(self, s: Expr, first: int, count: int, body: Callable[[Expr], None], last: bool) -> None:
         """`body(r)` for each row whose sequence has a step `s`, with what `x` adds to `count` gates at hand.

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from tvm import tirx
 
-from tilewright.backends.kernels import vmath
+from tilewright.backends.kernels import pairs, vmath
 from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, index, quotient
 from tilewright.backends.kernels.ranges import nested
 from tilewright.backends.target import Target
 
-SUMMED = ("float32", "int32")  # what the register tiles multiply and sum
+SUMMED = ("float32", "int32")  # what register tiles multiply and sum in its own type
 
 _NEAR = 28 << 10  # bytes of B that stay in the first-level cache beside rows of A
 
@@ -32,17 +32,30 @@ class Vectors:
 
 @dataclass(frozen=True)
 class Tile:
-    """`rows` x `columns` accumulators of 32 bits in registers; columns are whole vectors."""
+    """`rows` x `columns` accumulators of 32 bits in registers; columns are whole vectors.
+
+    `dtype` is that of both operands: float32, int32, whose sums wrap around, or int16, which is summed as int32; then
+    B may be int8.
+    """
 
     rows: int
     columns: int
     lanes: int
     dtype: str = "float32"
-    """float32 or int32, whose sums wrap around."""
 
     @property
     def vectors(self) -> int:
         return self.columns // self.lanes
+
+    @property
+    def sums(self) -> str:
+        """The dtype of the accumulators."""
+        return "int32" if self.dtype == "int16" else self.dtype
+
+    @property
+    def steps(self) -> int:
+        """Neighbours along the summed axis that one instruction multiplies and adds."""
+        return 2 if self.dtype == "int16" else 1
 
 
 def choose_tile(machine: Vectors, columns: Index, dtype: str = "float32", depth: Index = 0) -> Tile:
@@ -83,15 +96,24 @@ def multiply(
 ) -> None:
     """out(r, c, sum over d of a(r, d) * b(d, c)) for r < rows and c < tile.columns, all in registers.
 
-    With several extents as `depth` the sum goes over all of them: a(r, *place), b(*place, c). Few rows have too few
-    independent sums to hide the latency of a multiply-add: they keep several per element.
+    With several extents as `depth` the sum goes over all of them: a(r, *place), b(*place, c). Where `tile.steps` = n,
+    the last extent is a multiple of n, B is [depth / n, columns * n] with what is multiplied together side by side, and
+    both are loads of one element, whose neighbours are loaded with it. Few rows have too few independent sums to hide
+    the latency of a multiply-add: they keep several per element.
     """
-    *outer, inner = depth if isinstance(depth, Sequence) else (depth,)
+    *outer, last = depth if isinstance(depth, Sequence) else (depth,)
+    inner = quotient(last, tile.steps)
     splits = max(1, 8 // (rows * tile.vectors))
     sums = [_accumulators(k, tile, rows, f"sum{s}") for s in range(splits)]
 
     def step(place: Sequence[Expr], target: list[Buffer]) -> None:
         with k.unrolled(rows, name="r") as r:
+            if tile.steps > 1:
+                *lead, d = place
+                factor = pairs.broadcast(k, a(r, *lead, d * tile.steps), tile.lanes)
+                for v, total in enumerate(target):
+                    pairs.accumulate(k, total, r * tile.lanes, factor, b(*place, v * tile.lanes * tile.steps))
+                return
             factor = k.let("a", a(r, *place))
             for v, total in enumerate(target):
                 with k.vectorized(tile.lanes) as lane:
@@ -111,7 +133,7 @@ def multiply(
 
 def _accumulators(k: Loops, tile: Tile, rows: int, name: str) -> list[Buffer]:
     """One zeroed buffer per column of registers; LLVM keeps them there once the loop over rows is unrolled."""
-    buffers = [k.local(f"{name}_{v}", (rows * tile.lanes,), tile.dtype) for v in range(tile.vectors)]
+    buffers = [k.local(f"{name}_{v}", (rows * tile.lanes,), tile.sums) for v in range(tile.vectors)]
     for buffer in buffers:
         with k.unrolled(rows) as r, k.vectorized(tile.lanes) as lane:
             k.store(buffer, (r * tile.lanes + lane,), 0)
@@ -140,7 +162,7 @@ def finished_tile(
 
     `part(count, first, out)` emits `multiply` for the `count` rows from `first` on, with out(row, column, sum).
     """
-    sums = k.local("sums", (tile.rows * tile.columns,), tile.dtype)
+    sums = k.local("sums", (tile.rows * tile.columns,), tile.sums)
 
     def piece(count: int, first: Index) -> None:
         def out(r: Expr, column: Expr, value: Expr) -> None:

@@ -17,7 +17,7 @@ def declines(group: Group) -> str:
     node = group.anchor
     if node is None or node.op.name != "matmul":
         return "is not a matmul"
-    if any(v.rank < 2 or v.dtype not in SUMMED for v in node.inputs):
+    if any(v.rank < 2 or v.dtype not in SUMMED or v.dtype != node.results[0].dtype for v in node.inputs):
         return "has an operand that is a vector, or neither float32 nor int32"
     return "sums nothing" if group.is_empty else ""
 

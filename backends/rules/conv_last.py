@@ -10,8 +10,9 @@ from tilewright.backends.kernels.group import Group, Layout
 from tilewright.backends.kernels.loops import Expr, Index
 from tilewright.backends.kernels.packing_conv import pack_conv_last, packed_conv_last_shape
 from tilewright.backends.kernels.ranges import Indices
-from tilewright.backends.kernels.tile import SUMMED, Vectors, choose_tile
+from tilewright.backends.kernels.tile import Vectors, choose_tile
 from tilewright.backends.rules.conv import window_axes
+from tilewright.backends.rules.operands import unsuited
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.graph import Node, Value
 
@@ -21,8 +22,8 @@ def declines(group: Group) -> str:
     if node is None or node.op.name != "conv" or not node.attrs["channels_last"]:
         return "is not a convolution with channels last"
     image, weights = node.inputs[:2]
-    if image.dtype not in SUMMED:
-        return f"works on {image.dtype}"
+    if reason := unsuited(node, group.target, weights.shape[1]):
+        return reason
     if group.is_empty:
         return "sums nothing"
     if not isinstance(image.shape[-1], int):
@@ -38,8 +39,9 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     image, weights, *bias = node.inputs
     conv = sizes(group, node)
     tile = choose_tile(Vectors.of(group.target), conv.per_group, image.dtype, conv.terms)
-    packing = partial(pack_conv_last, groups=conv.groups, columns=tile.columns)
-    layouts = {weights: Layout(packing, packed_conv_last_shape(weights.shape, conv.groups, tile.columns))}
+    packing = partial(pack_conv_last, groups=conv.groups, columns=tile.columns, steps=tile.steps)
+    shape = packed_conv_last_shape(weights.shape, conv.groups, tile.columns, tile.steps)
+    layouts = {weights: Layout(packing, shape)}
     group.place(layouts, held=node.results[0])
     finish = group.finisher(node.results[0])
 

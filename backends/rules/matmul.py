@@ -10,9 +10,10 @@ from tvm import tirx
 from tilewright.backends.kernels.gemm import gemm
 from tilewright.backends.kernels.group import Group, Layout
 from tilewright.backends.kernels.loops import Expr, Index, index
-from tilewright.backends.kernels.packing import pack_b
+from tilewright.backends.kernels.packing import pack_b, packed_b_shape
 from tilewright.backends.kernels.ranges import product
-from tilewright.backends.kernels.tile import SUMMED, Tile, Vectors, choose_tile
+from tilewright.backends.kernels.tile import Tile, Vectors, choose_tile
+from tilewright.backends.rules.operands import unsuited
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.graph import Value
 
@@ -22,8 +23,8 @@ def declines(group: Group) -> str:
     if node is None or node.op.name != "matmul":
         return "is not a matmul"
     left, right = node.inputs
-    if left.dtype not in SUMMED:
-        return f"works on {left.dtype}"
+    if reason := unsuited(node, group.target, left.shape[-1]):
+        return reason
     if group.is_empty:
         return "sums nothing"
     if right.rank != 2 or not group.is_weight(right) or left.rank < 2:
@@ -52,8 +53,8 @@ def emit(group: Group) -> Mapping[Value, Layout]:
 
 
 def _layout(tile: Tile, depth: int, columns: int) -> Layout:
-    blocks = -(-columns // tile.columns)
-    return Layout(partial(pack_b, nb=tile.columns), (blocks, depth, tile.columns))
+    shape = packed_b_shape(depth, columns, tile.columns, tile.steps)
+    return Layout(partial(pack_b, nb=tile.columns, steps=tile.steps), shape)
 
 
 def unflatten(flat: Expr, sizes: Sequence[Index]) -> list[Index]:

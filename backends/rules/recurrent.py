@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 
 from tilewright.backends.kernels.group import Group, Layout
 from tilewright.backends.kernels.loops import Buffer, Expr, Index, ceildiv, index, minimum
-from tilewright.backends.kernels.packing import pack_gates
+from tilewright.backends.kernels.packing import pack_gates, packed_b_shape
+from tilewright.backends.kernels.pairs import WEIGHTS, has_pairs
 from tilewright.backends.kernels.quantized_cells import QuantizedLstm
 from tilewright.backends.kernels.ranges import maximum, nested, product, tasks, worth_forking
 from tilewright.backends.kernels.recurrent import Layer, Load, Task, walk
@@ -44,7 +46,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     layouts = {weights: _layout(tile, weights, gates)} if group.is_weight(weights) else {}
     group.place(layouts, held=node.results[0])
     packed = group.inputs[weights] if layouts else _packed(group, tile, weights, gates)
-    layer = _layer(group, node, gates, packed)
+    layer = _layer(group, node, tile, gates, packed)
 
     def prepare(task: Task, direction: int) -> Callable[[Expr], None]:
         return cell(task, node.attrs, direction).step
@@ -57,36 +59,46 @@ def _tile(group: Group, weights: Value) -> Tile:
     machine = Vectors.of(group.target)
     if weights.dtype == "float64":
         machine = Vectors(machine.lanes // 2, machine.registers)
-    tile = choose_tile(machine, group.b.dim(weights.shape[2]))
-    return Tile(min(tile.rows, _ROWS), tile.columns, tile.lanes, weights.dtype)
+    dtype = weights.dtype
+    if dtype in WEIGHTS:
+        dtype = "int16" if has_pairs(group.target) else "int32"
+    tile = choose_tile(machine, group.b.dim(weights.shape[2]), dtype)
+    return replace(tile, rows=min(tile.rows, _ROWS))
 
 
 def _layout(tile: Tile, weights: Value, gates: int) -> Layout:
     directions, _, hidden = (int(d) for d in weights.shape)
-    shape = (directions, gates * -(-hidden // tile.columns), hidden, tile.columns)
-    return Layout(partial(pack_gates, gates=gates, nb=tile.columns), shape)
+    blocks, *block = packed_b_shape(hidden, hidden, tile.columns, tile.steps)
+    packing = partial(pack_gates, gates=gates, nb=tile.columns, steps=tile.steps)
+    return Layout(packing, (directions, gates * blocks, *block))
 
 
 def _packed(group: Group, tile: Tile, weights: Value, gates: int) -> Buffer:
     """Weights that are computed, in the layout of constant ones."""
     k, b, read = group.k, group.b, group.tensors[weights]
     directions, _, hidden = group.shape(weights)
-    blocks = ceildiv(hidden, tile.columns)
-    shape = (directions, gates * blocks, hidden, tile.columns)
+    blocks, depths = ceildiv(hidden, tile.columns), ceildiv(hidden, tile.steps)
+    shape = (directions, gates * blocks, depths, tile.columns * tile.steps)
     buffer = k.scratch("packed", shape, weights.dtype)
     with tasks(k, (directions, gates, blocks), worth_forking(product(shape), 1.0)) as (d, g, block):
         first = k.let("first", index(block * tile.columns))
 
         def element(depth: Index, column: Index) -> Expr:
-            row = first + column
-            return b.guard(row < hidden, lambda: read(d, g * hidden + row, depth), b.const(0, weights.dtype))
+            row, inside = first + column, first + column < hidden
+            if tile.steps > 1:
+                inside = b.logical_and(inside, index(depth) < hidden)
+            return b.guard(inside, lambda: read(d, g * hidden + row, depth), b.const(0, weights.dtype))
 
-        with nested(k, (hidden, tile.columns)) as (depth, column):
-            k.store(buffer, (d, g * blocks + block, depth, column), element(depth, column))
+        with nested(k, (depths, tile.columns, tile.steps)) as (depth, column, step):
+            place = (d, g * blocks + block, depth, column * tile.steps + step)
+            k.store(buffer, place, element(depth * tile.steps + step, column))
     return buffer
 
 
-def _layer(group: Group, node: Node, gates: int, packed: Buffer) -> Layer:
+def _layer(group: Group, node: Node, tile: Tile, gates: int, packed: Buffer) -> Layer:
+    def recurrent(*place: Index) -> Expr:
+        return packed[place] if tile.steps > 1 else group.b.cast(packed[place], tile.dtype)
+
     states = len(node.results) - 1
     x, *initial = (group.tensors[v] for v in (node.inputs[0], *node.inputs[2 : 2 + states]))
     rest = [group.tensors[v] for v in node.inputs[3 + states :]]
@@ -99,7 +111,7 @@ def _layer(group: Group, node: Node, gates: int, packed: Buffer) -> Layer:
         batch=batch,
         hidden=hidden,
         x=x,
-        weights=lambda *place: packed[place],
+        weights=recurrent,
         initial=[broadcast_reader(tensor, 3) for tensor in initial],
         lengths=_lengths(group, node.inputs[2 + states], steps),
         extra=list(zip(_PARAMETERS[node.op.name], rest, strict=False)),

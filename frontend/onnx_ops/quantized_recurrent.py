@@ -21,6 +21,7 @@ def dynamic_quantize_lstm(c: Call) -> tuple[Value, ...]:
     if x.rank != 3:
         raise c.malformed("needs three axes for X")
     w, r = (centred_weights(c, c[i], c[scale + 1]) for i, scale in ((1, 8), (2, 10)))
+    r = c.cast(r, "int8" if c[2].dtype == "int8" and is_zero(c, c[11]) else "int16")
     w_scales, r_scales = (scales(c, c[i], c[scale]) for i, scale in ((1, 8), (2, 10)))
     peepholes = c.optional(7)
     return c.apply_all(
@@ -38,27 +39,18 @@ def dynamic_quantize_lstm(c: Call) -> tuple[Value, ...]:
 
 
 def centred_weights(c: Call, weights: Value, zero: Value) -> Value:
-    """[D, K, 4 * H] less a zero point for each direction, or each column of it.
-
-    As float32, which is faster to multiply than int32, where it holds every sum of K products with 8-bit numbers.
-    """
+    """[D, K, 4 * H] less a zero point for each direction, or each column of it, as int32."""
     if weights.rank != 3 or zero.rank not in (1, 2):
         raise c.malformed("has weights or zero points with a wrong number of axes")
     offset = c.cast(zero, "int32")
     wide = c.reshape(offset, (zero.shape[0], 1, *(zero.shape[1:] or (1,))))
-    centred = c.apply("sub", c.cast(weights, "int32"), wide)
-    depth = weights.shape[1]
-    exact = isinstance(depth, int) and depth * 255 * farthest(c, weights, zero) <= 2**24
-    return c.cast(centred, "float32") if exact else centred
+    return c.apply("sub", c.cast(weights, "int32"), wide)
 
 
-def farthest(c: Call, weights: Value, zero: Value) -> int:
-    """The greatest size that a number of the weights' type can have, less its zero point."""
-    known = c.maybe_known(zero)
-    if known is None or weights.dtype not in ("int8", "uint8"):
-        return 255
-    limits = np.iinfo(weights.dtype)
-    return max(int(limits.max) - int(known.min()), int(known.max()) - int(limits.min))
+def is_zero(c: Call, value: Value) -> bool:
+    """Known to be nothing but zeros."""
+    known = c.maybe_known(value)
+    return known is not None and not known.any()
 
 
 def scales(c: Call, weights: Value, scale: Value) -> Value:
@@ -90,7 +82,7 @@ def input_product(c: Call, x: Value, w: Value, w_scales: Value) -> Value:
     quantized, scale, zero = dynamically_quantized(c, x)
     columns = dims.product((w.shape[0], w.shape[2]))
     flat = c.reshape(c.transpose(w, (1, 0, 2)), (w.shape[1], columns))
-    product = c.apply("matmul", c.cast(centred(c, quantized, zero), w.dtype), flat)
+    product = c.apply("matmul", centred(c, quantized, zero), flat)
     factor = c.apply("mul", scale, c.reshape(w_scales, (columns,)))
     return c.apply("mul", c.cast(product, "float32"), factor)
 

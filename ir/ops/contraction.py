@@ -37,27 +37,45 @@ from tilewright.ir.types import NUMERIC, TensorType, tensor
 if TYPE_CHECKING:
     from tilewright.ir.graph import Node
 
+WIDER = {"int32": ("int8", "int16")}  # what may be multiplied and summed in a wider type
+
 
 def _infer_matmul(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
     a, b = types
-    require_same_dtype(types)
-    require_dtype(a, NUMERIC, "the first input")
     require(a.rank >= 1 and b.rank >= 1, "matmul takes no scalars")
+    dtype = _summed_as(types, attrs)
     require_equal(a.shape[-1], b.shape[-2] if b.rank > 1 else b.shape[0], "the summed sizes")
     batch = broadcast_shapes([a.shape[:-2], b.shape[:-2]])
     rows = a.shape[-2:-1]
     columns = b.shape[-1:] if b.rank > 1 else ()
-    return (a.with_shape((*batch, *rows, *columns)),)
+    return (a.with_shape((*batch, *rows, *columns)).with_dtype(dtype),)
+
+
+def _summed_as(operands: Sequence[TensorType], attrs: Attrs) -> str:
+    """The dtype of the result: the operands' own, or the one that an attribute names."""
+    wide = attrs["dtype"]
+    if wide is None:
+        require_same_dtype(operands)
+        require_dtype(operands[0], NUMERIC, "the first input")
+        return operands[0].dtype
+    for operand in operands:
+        require(operand.dtype in WIDER.get(wide, ()), f"products of {operand.dtype} are not summed as {wide}")
+    return str(wide)
+
+
+def _widened(attrs: Attrs, *operands: Array) -> list[Array]:
+    return [x if attrs["dtype"] is None else x.astype(attrs["dtype"]) for x in operands]
 
 
 def _ref_matmul(attrs: Attrs, a: Array, b: Array) -> Array:
+    a, b = _widened(attrs, a, b)
     return np.asarray(exact(a) @ exact(b)).astype(a.dtype)
 
 
 def _compute_matmul(b: Any, node: Node, x: Any, y: Any) -> Any:
     """The axes of size 1 that numpy adds for vectors are read as 0 and never made."""
-    x_rank, y_rank = len(x.shape), len(y.shape)
-    lead, wide = max(x_rank, y_rank, 2) - 2, accumulator(x.dtype)
+    x_rank, y_rank, result = len(x.shape), len(y.shape), node.results[0]
+    lead, wide = max(x_rank, y_rank, 2) - 2, accumulator(result.dtype)
     read_x = broadcast_reader(x, lead + 2)
     read_y = broadcast_reader(y, lead + 2)
 
@@ -67,8 +85,8 @@ def _compute_matmul(b: Any, node: Node, x: Any, y: Any) -> Any:
         right = read_y(*batch, k, index[-1]) if y_rank > 1 else y(k)
         return b.cast(read_x(*batch, row, k), wide) * b.cast(right, wide)
 
-    total = b.reduce("sum", b.shape(node.results[0]), (x.shape[-1],), wide, term)
-    return narrowed(b, total, x.dtype)
+    total = b.reduce("sum", b.shape(result), (x.shape[-1],), wide, term)
+    return narrowed(b, total, result.dtype)
 
 
 def _samples_matmul() -> Sequence[Sample]:
@@ -79,20 +97,23 @@ def _samples_matmul() -> Sequence[Sample]:
         Sample((tensor("int32", 6), tensor("int32", 2, 6, 3))),
         Sample((tensor("float64", 6), tensor("float64", 6))),
         Sample((tensor("bfloat16", 3, 8), tensor("bfloat16", 8, 4))),
+        Sample((tensor("int16", "n", 8), tensor("int16", 8, 20)), {"dtype": "int32"}),
+        Sample((tensor("int16", 2, 3, 4), tensor("int8", 4, 5)), {"dtype": "int32"}),
     ]
 
 
 def _infer_conv(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
     x, w, *bias = types
     groups = attrs["groups"]
-    _check_conv(types, groups)
+    dtype = _summed_as((x, w), attrs)
+    _check_conv(x, w, groups)
     if attrs["channels_last"]:
         x = x.with_shape(channels_moved_first(x.shape))
     require_equal(x.shape[1], dims.product((w.shape[1], groups)), "the input channels and the kernel's times groups")
     require(not _indivisible(w.shape[0], groups), f"{w.shape[0]} result channels cannot be split into {groups} groups")
-    _check_bias(bias, w.shape[0])
+    _check_bias(bias, dtype, w.shape[0])
     sizes = [axis.count(size) for axis, size in zip(windows(attrs, w.shape[2:]), x.shape[2:], strict=True)]
-    return (x.with_shape(_placed(attrs, x.shape[0], w.shape[0], sizes)),)
+    return (x.with_shape(_placed(attrs, x.shape[0], w.shape[0], sizes)).with_dtype(dtype),)
 
 
 def _placed(attrs: Attrs, batch: Dim, channels: Dim, sizes: Sequence[Dim]) -> tuple[Dim, ...]:
@@ -100,17 +121,15 @@ def _placed(attrs: Attrs, batch: Dim, channels: Dim, sizes: Sequence[Dim]) -> tu
     return (batch, *sizes, channels) if attrs["channels_last"] else (batch, channels, *sizes)
 
 
-def _check_conv(types: Sequence[TensorType], groups: int) -> None:
-    x, w = types[:2]
-    require_same_dtype(types)
-    require_dtype(x, NUMERIC, "the input")
+def _check_conv(x: TensorType, w: TensorType, groups: int) -> None:
     require(x.rank >= 3, f"a convolution needs batch, channel and spatial axes, but the input has {x.rank} axes")
     require_rank(w, x.rank, "the kernel")
     require(groups >= 1, f"groups is {groups}, which is not positive")
 
 
-def _check_bias(bias: Sequence[TensorType], channels: Dim) -> None:
+def _check_bias(bias: Sequence[TensorType], dtype: str, channels: Dim) -> None:
     for type in bias:
+        require_dtype(type, (dtype,), "the bias")
         require_rank(type, 1, "the bias")
         require_equal(type.shape[0], channels, "the size of the bias and the result channels")
 
@@ -123,6 +142,7 @@ def _ref_conv(attrs: Attrs, x: Array, w: Array, *bias: Array) -> Array:
     """One matrix product per kernel tap, all groups at once."""
     if attrs["channels_last"]:
         return np.moveaxis(_ref_conv({**attrs, "channels_last": False}, np.moveaxis(x, -1, 1), w, *bias), 1, -1)
+    x, w = _widened(attrs, x, w)
     axes, groups = windows(attrs, w.shape[2:]), attrs["groups"]
     counts = [int(axis.count(size)) for axis, size in zip(axes, x.shape[2:], strict=True)]
     source = padded(exact(x), axes, counts, 0)
@@ -144,7 +164,7 @@ def _finish(total: Array, bias: Sequence[Array], dtype: Any) -> Array:
 
 def _compute_conv(b: Any, node: Node, x: Any, w: Any, *bias: Any) -> Any:
     axes, groups = windows(node.attrs, node.inputs[1].shape[2:]), node.attrs["groups"]
-    depth, wide, zero = w.shape[1], accumulator(x.dtype), b.const(0, x.dtype)
+    depth, wide, zero = w.shape[1], accumulator(node.results[0].dtype), b.const(0, x.dtype)
 
     last = node.attrs["channels_last"]
     if last:
@@ -175,13 +195,15 @@ def _sum_with_bias(
 def _infer_conv_transpose(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
     x, w, *bias = types
     groups, extra = attrs["groups"], attrs["output_padding"]
-    _check_conv(types, groups)
+    require_same_dtype((x, w))
+    require_dtype(x, NUMERIC, "the input")
+    _check_conv(x, w, groups)
     if attrs["channels_last"]:
         x = x.with_shape(channels_moved_first(x.shape))
     require_equal(x.shape[1], w.shape[0], "the channels of the input and of the kernel")
     require(not _indivisible(w.shape[0], groups), f"{w.shape[0]} channels cannot be split into {groups} groups")
     channels = dims.product((w.shape[1], groups))
-    _check_bias(bias, channels)
+    _check_bias(bias, x.dtype, channels)
     axes = windows(attrs, w.shape[2:])
     require_lengths(len(axes), output_padding=extra)
     require(all(e >= 0 for e in extra), f"output_padding {extra} must not be negative")
@@ -245,8 +267,9 @@ def _samples_conv() -> Sequence[Sample]:
     def sample(*types: TensorType, strides: Any, pads: Any, dilations: Any, groups: int = 1, **more: Any) -> Sample:
         return Sample(types, {"strides": strides, "pads": pads, "dilations": dilations, "groups": groups, **more})
 
-    f32 = functools.partial(tensor, "float32")
-    last = {"channels_last": True}
+    f32, i16, i32 = (functools.partial(tensor, dtype) for dtype in ("float32", "int16", "int32"))
+    last: dict[str, Any] = {"channels_last": True}
+    sums: dict[str, Any] = {"dtype": "int32"}
     deep: dict[str, Any] = {"dilations": (2, 1), "groups": 12}
     return [
         sample(f32(2, 3, 7, 6), f32(4, 3, 3, 2), f32(4), strides=(2, 1), pads=(1, 0, 2, 1), dilations=(1, 2)),
@@ -261,6 +284,19 @@ def _samples_conv() -> Sequence[Sample]:
         sample(f32(1, 7, 40, 12), f32(12, 1, 3, 3), f32(12), strides=(1, 2), pads=(1,) * 4, **deep, **last),
         sample(f32(1, 9, 4), f32(6, 2, 3), strides=(1,), pads=(4, 0), dilations=(2,), groups=2, **last),
         sample(f32(2, 5, 6), f32(3, 6, 1), f32(3), strides=(1,), pads=(0, 0), dilations=(1,), **last),
+        sample(i16("n", "h", 7, 4), i16(20, 4, 3, 3), strides=(1, 2), pads=(1,) * 4, dilations=(1, 1), **sums, **last),
+        sample(
+            i16(2, 6, 8),
+            tensor("int8", 10, 4, 2),
+            i32(10),
+            strides=(1,),
+            pads=(0, 1),
+            dilations=(2,),
+            groups=2,
+            **sums,
+            **last,
+        ),
+        sample(i16(1, 2, 5), i16(3, 2, 2), strides=(1,), pads=(1, 0), dilations=(1,), **sums),
     ]
 
 
@@ -297,8 +333,10 @@ ROWS: tuple[Op, ...] = (
         _ref_matmul,
         _compute_matmul,
         (2, 2),
-        samples=_samples_matmul,
-        doc="The matrix product as numpy.matmul defines it: vectors, batches and broadcasting. Integers wrap around.",
+        {"dtype": None},
+        _samples_matmul,
+        "The matrix product as numpy.matmul defines it: vectors, batches and broadcasting. Integers wrap around. "
+        "`dtype` is that of the result, to which the elements are converted before they are multiplied; None: theirs.",
     ),
     Op(
         "conv",
@@ -307,10 +345,11 @@ ROWS: tuple[Op, ...] = (
         _ref_conv,
         _compute_conv,
         (2, 3),
-        {**_WINDOW, "groups": 1, "channels_last": False},
+        {**_WINDOW, "groups": 1, "channels_last": False, "dtype": None},
         _samples_conv,
         doc="Convolution (cross-correlation) of x [N, C, ...] with w [O, C/groups, ...], and a bias [O]; `pads` are "
-        "all begins, then all ends. With `channels_last`, x and the result are [N, ..., C].",
+        "all begins, then all ends. With `channels_last`, x and the result are [N, ..., C]. `dtype` as for matmul; the "
+        "bias has the result's.",
     ),
     Op(
         "conv_transpose",

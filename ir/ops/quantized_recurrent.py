@@ -28,7 +28,7 @@ _infer_lstm = infer_recurrent(gates=4, functions=3, states=2, extra=3)
 def _infer(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
     x, r, hidden, cell, lengths, scales, bias, *peepholes = types
     require_dtype(x, ("float32",), "the gates")
-    require_dtype(r, ("int32", "float32"), "the recurrent weights")
+    require_dtype(r, ("int8", "int16"), "the recurrent weights")
     results = _infer_lstm([x, r.with_dtype(x.dtype), hidden, cell, lengths, *peepholes], attrs)
     require_same_dtype([x, scales, bias])
     for type, what in ((scales, "the scales"), (bias, "the bias")):
@@ -85,10 +85,11 @@ def _function(attrs: Attrs, place: int, *, clips: bool) -> Function:
 
 
 def _sample(
-    activations: str, directions: int = 1, *, dtype: str = "int32", peepholes: bool = False, **options: Any
+    activations: str, directions: int = 1, *, dtype: str = "int16", peepholes: bool = False, **options: Any
 ) -> Sample:
     given: dict[str, Any] = {"lengths": np.array([ALL_STEPS], np.int32), **options}
-    weights = np.random.default_rng(0).integers(-255, 256, (directions, 20, 5)).astype(dtype)
+    largest = np.iinfo(dtype).max if dtype == "int8" else 255
+    weights = np.random.default_rng(0).integers(-largest, largest + 1, (directions, 20, 5)).astype(dtype)
     unit = np.full((directions, 20), 0.01, np.float32)
     state = tensor("float32", directions, "m", 5)
     inputs = (tensor("float32", "n", "m", directions * 20), weights, state, state, given.pop("lengths"))
@@ -101,7 +102,7 @@ def _samples() -> Sequence[Sample]:
     usual = "sigmoid tanh tanh"
     both: dict[str, Any] = {"direction": "bidirectional", "lengths": VARYING}
     return [
-        _sample(usual, dtype="float32"),
+        _sample(usual, dtype="int8"),
         _sample(f"{usual} hard_sigmoid softsign tanh", 2, peepholes=True, **both),
         _sample(usual, direction="reverse", input_forget=True, clip=0.75, lengths=VARYING),
     ]
@@ -117,7 +118,7 @@ ROWS: tuple[Op, ...] = (
         (7, 8),
         {**ATTRS, "input_forget": False},
         _samples,
-        "Long short-term memory as `lstm`, but r holds integers (as float32 only where that holds all sums exactly). "
+        "Long short-term memory as `lstm`, but r holds integers of -255 to 255. "
         "After the lengths come their scales [D, 4 * H], the bias [D, 4 * H], which x does not hold, and peepholes, if "
         "any. Each row of H is rounded to 8 bits before it is multiplied.",
     ),

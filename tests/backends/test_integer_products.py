@@ -37,16 +37,23 @@ def rules(compiled: tw.CompiledModel) -> str:
 
 
 @pytest.mark.parametrize(
-    ("left", "right"), [("uint8", "int8"), ("uint8", "uint8"), ("int8", "int8"), ("int8", "uint8")]
+    ("left", "right", "depth", "zero"),
+    [
+        ("uint8", "int8", 600, 0),
+        ("uint8", "int8", 600, 3),
+        ("uint8", "uint8", 599, 3),
+        ("int8", "int8", 2, 0),
+        ("int8", "uint8", 600, 3),
+    ],
 )
-def test_matmul_integer_is_exact(left: str, right: str) -> None:
-    a, w = octets(left, 9, 600), octets(right, 600, 37)
-    text = (
-        f"({left}[n, 600] a) => (int32[] y) <{left} z = {{100}}, {right} v = {{3}}> {{ y = MatMulInteger(a, w, z, v) }}"
-    )
+def test_matmul_integer_is_exact(left: str, right: str, depth: int, zero: int) -> None:
+    """Of an even number of products in pairs of 16-bit numbers, else in 32 bits."""
+    a, w = octets(left, 9, depth), octets(right, depth, 37)
+    text = f"""({left}[n, {depth}] a) => (int32[] y) <{left} z = {{100}}, {right} v = {{{zero}}}>
+        {{ y = MatMulInteger(a, w, z, v) }}"""
     compiled = weighted(text, w)
     assert "packed gemm" in rules(compiled)
-    np.testing.assert_array_equal(compiled(a), (a.astype(np.int32) - 100) @ (w.astype(np.int32) - 3))
+    np.testing.assert_array_equal(compiled(a), (a.astype(np.int32) - 100) @ (w.astype(np.int32) - zero))
 
 
 def test_two_activations_are_exact() -> None:

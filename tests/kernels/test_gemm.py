@@ -8,7 +8,7 @@ import pytest
 from tests.kernels.built import NATIVE, Array, Built, hollow, normal
 from tilewright.backends.kernels.gemm import batched_gemm, gemm
 from tilewright.backends.kernels.loops import Index, Loops
-from tilewright.backends.kernels.packing import pack_b
+from tilewright.backends.kernels.packing import pack_b, packed_b_shape
 from tilewright.backends.kernels.tile import Tile, Vectors, choose_tile
 
 AVX2 = Vectors(lanes=8, registers=16)
@@ -46,6 +46,27 @@ def test_dense(machine: Vectors, columns: int, depth: int) -> None:
         x = normal(rows, depth, seed=rows)
         result = kernel(x, pack_b(w, tile.columns), bias, hollow(rows, columns))
         check_close(result, x, w, bias)
+
+
+@pytest.mark.parametrize("weights", ["int8", "int16"])
+@pytest.mark.parametrize(("columns", "depth"), [(768, 64), (100, 34), (5, 6), (48, 2)])
+def test_pairs(columns: int, depth: int, weights: str) -> None:
+    """Sums of products of 16-bit integers are exact."""
+    tile = choose_tile(NATIVE, columns, "int16", depth)
+    k = Loops("pairs")
+    rows, shape = k.dim("rows"), packed_b_shape(depth, columns, tile.columns, tile.steps)
+    x, w, y = (
+        k.buffer("x", (rows, depth), "int16"),
+        k.buffer("w", shape, weights),
+        k.buffer("y", (rows, columns), "int32"),
+    )
+    gemm(k, tile, rows, columns, depth, lambda i, d: x[i, d], w, lambda i, j, value: k.store(y, (i, j), value))
+    kernel, random = Built(k), np.random.default_rng(depth)
+    matrix = random.integers(-128, 128, (depth, columns)).astype(weights)
+    for count in [*range(1, tile.rows + 2), 37, 300]:
+        left = random.integers(-(2**15), 2**15, (count, depth)).astype(np.int16)
+        result = kernel(left, pack_b(matrix, tile.columns, tile.steps), np.zeros((count, columns), np.int32))
+        np.testing.assert_array_equal(result, left.astype(np.int32) @ matrix.astype(np.int32))
 
 
 def batched(transposed: bool) -> Built:

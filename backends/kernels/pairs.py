@@ -1,0 +1,48 @@
+"""Products of 16-bit integers in pairs: one instruction multiplies them and adds each two up in 32 bits, exactly.
+
+It does as much as two multiply-adds of float32. Weights of 8 bits are widened when they are loaded.
+"""
+
+from __future__ import annotations
+
+from tvm import tirx
+
+from tilewright.backends.kernels.loops import Buffer, Expr, Loops, dtype_of, index
+from tilewright.backends.target import Target
+
+_INSTRUCTIONS = {
+    4: ("sse2", "llvm.x86.sse2.pmadd.wd"),
+    8: ("avx2", "llvm.x86.avx2.pmadd.wd"),
+    16: ("avx512bw", "llvm.x86.avx512.pmaddw.d.512"),
+}
+"""For each number of sums in a register what the processor must have, and LLVM's name of the instruction."""
+
+WEIGHTS = ("int8", "int16")  # what weights may be stored as
+
+
+def has_pairs(target: Target) -> bool:
+    """Whether the processor has the instruction for its vectors of 32-bit numbers."""
+    feature, _ = _INSTRUCTIONS[target.lanes(32)]
+    return feature == "sse2" or target.has(feature)  # every x86-64 has the first
+
+
+def broadcast(k: Loops, first: Expr, lanes: int) -> Expr:
+    """The element that `first` loads and the one behind it, in all of `lanes` lanes."""
+    pair = tirx.reinterpret("int32", _neighbours(first, 2))
+    return k.let("a", tirx.reinterpret(f"int16x{2 * lanes}", tirx.Broadcast(pair, lanes)))
+
+
+def accumulate(k: Loops, sums: Buffer, start: Expr, factor: Expr, first: Expr) -> None:
+    """Adds `factor` times the elements from the one that `first` loads on to as many sums as there are pairs."""
+    lanes = int(factor.ty.dtype.lanes) // 2
+    place, others = tirx.Ramp(index(start), index(1), lanes), _neighbours(first, 2 * lanes)
+    if dtype_of(first) != "int16":
+        others = tirx.Cast(f"int16x{2 * lanes}", others)
+    product = tirx.call_llvm_pure_intrin(f"int32x{lanes}", _INSTRUCTIONS[lanes][1], factor, others)
+    k.emit(tirx.BufferStore(sums, sums[place] + product, [place]))
+
+
+def _neighbours(load: Expr, count: int) -> Expr:
+    """What a load reads with the elements behind it, `count` in all."""
+    *outer, last = load.indices
+    return tirx.BufferLoad(load.source, [*outer, tirx.Ramp(last, index(1), count)])
