@@ -43,6 +43,7 @@ class Case:
             "dilations": self.dilations or ones,
             "groups": self.groups,
             "channels_last": False,
+            "dtype": None,
             **self.extra,
         }
 

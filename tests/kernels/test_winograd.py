@@ -17,7 +17,14 @@ from tilewright.ir.ops import lookup
 
 AVX2, AVX512 = Vectors(lanes=8, registers=16), Vectors(lanes=16, registers=32)
 ERROR = 2.5e-6  # relative to the largest result
-PADDED = {"strides": (1, 1), "pads": (1, 1, 1, 1), "dilations": (1, 1), "groups": 1, "channels_last": True}
+PADDED = {
+    "strides": (1, 1),
+    "pads": (1, 1, 1, 1),
+    "dilations": (1, 1),
+    "groups": 1,
+    "channels_last": True,
+    "dtype": None,
+}
 
 
 def kernel(channels: int, outputs: int, machine: Vectors = NATIVE) -> Built:
