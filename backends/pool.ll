@@ -24,6 +24,7 @@
 @waiting  = internal global i32 0                 ; the caller sleeps on the gate
 @spent    = internal global i64 4611686018427387904, align 64  ; clock ticks of all threads in this call's tasks
 @expected = internal global i64 0                 ; what the last call spent
+@alone    = internal global i32 0                 ; the next launch is for the caller alone
 @stopped  = internal global i32 0
 @threads  = internal global i32 1                 ; how many may work, with the caller
 @failed   = internal global i32 0
@@ -107,11 +108,23 @@ define void @tilewright_pool_use(i32 %threads) {
   ret void
 }
 
+; Whether the next launch is worth sharing out. Of one that is not, nobody else hears.
+define i32 @tilewright_pool_worth(i32 %worth) {
+  %not = icmp eq i32 %worth, 0
+  %alone = zext i1 %not to i32
+  store i32 %alone, ptr @alone
+  ret i32 0
+}
+
 ; int launch(int (*task)(int number, TVMParallelGroupEnv*, void* data), void* data, int unused)
 define i32 @tilewright_pool_launch(ptr %task, ptr %data, i32 %unused) {
 entry:
   %threads = load i32, ptr @threads
-  %single = icmp sle i32 %threads, 1
+  %kept = load i32, ptr @alone
+  store i32 0, ptr @alone
+  %lonely = icmp sle i32 %threads, 1
+  %worthless = icmp ne i32 %kept, 0
+  %single = or i1 %lonely, %worthless
   %many = shl i32 %threads, 3                     ; tasks a thread: enough to even out threads of unequal speed
   %count = select i1 %single, i32 1, i32 %many
   store ptr %task, ptr @task

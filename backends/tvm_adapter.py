@@ -17,6 +17,7 @@ import tvm
 from tvm import relax, tirx
 
 from tilewright.backends.build import BuiltKernel
+from tilewright.backends.kernels.loops import REQUIRES
 from tilewright.backends.program import (
     EXPECT,
     FITS_MEMORY,
@@ -54,6 +55,12 @@ _PIPELINE = (
 )
 
 
+def _after(transforms: Sequence[Any], place: Any, added: Any) -> tuple[Any, ...]:
+    """The transforms with `added` behind the one that is named as `place`."""
+    at = [t.info.name for t in transforms].index(place.info.name) + 1
+    return (*transforms[:at], added, *transforms[at:])
+
+
 # What plain loops need. The default pipeline is made for scheduled blocks; some of its passes (common subexpressions,
 # loop partition) fail on loops with run-time sizes, and LLVM does their work as well.
 _LOOPS_PIPELINE = (
@@ -70,6 +77,9 @@ _LOOPS_PIPELINE = (
     tirx.transform.LowerTVMBuiltin(),
     tirx.transform.LowerIntrin(),
 )
+
+# The program has checked what it calls kernels with; TVM's checks of each argument would be half of the code.
+_UNCHECKED_PIPELINE = _after(_LOOPS_PIPELINE, tirx.transform.MakePackedAPI(), tirx.transform.SkipAssert())
 
 
 # Loop strength reduction takes half of LLVM's time on unrolled tiles, whose addresses it does not improve.
@@ -113,13 +123,23 @@ def _lowered(module: Any) -> Any:
 
     TVM 0.27 fails on products of two scalars, in a vector loop, that hold variables within variables.
     """
+    transforms = _LOOPS_PIPELINE if _requires(module) else _UNCHECKED_PIPELINE
     try:
-        return _through(module, _LOOPS_PIPELINE)
+        return _through(module, transforms)
     except tvm.error.InternalError as error:
         if "Let cannot bind" not in str(error):
             raise
-        plain = tirx.transform.VectorizeLoop(False)
-        return _through(module, [plain if t.info.name == plain.info.name else t for t in _LOOPS_PIPELINE])
+        return _through(module, _replaced(transforms, tirx.transform.VectorizeLoop(False)))
+
+
+def _requires(module: Any) -> bool:
+    """Whether a function checks more than its arguments."""
+    return any(bool(f.attrs.get(REQUIRES, True)) for f in module.functions.values())
+
+
+def _replaced(transforms: Iterable[Any], other: Any) -> list[Any]:
+    """The transforms with `other` in the place of that of the same name."""
+    return [other if t.info.name == other.info.name else t for t in transforms]
 
 
 def _through(module: Any, transforms: Iterable[Any]) -> Any:

@@ -28,6 +28,8 @@ Stmt: TypeAlias = Any
 Index: TypeAlias = int | Expr
 Condition: TypeAlias = bool | Expr
 
+REQUIRES = "tilewright.requires"  # the attribute of a function that tells whether it checks anything by itself
+_WORTH = "tilewright_pool_worth"  # see pool.ll
 FORK_WORK = 500_000  # multiply-adds that take several times as long as sharing them out
 
 
@@ -81,6 +83,7 @@ class Loops:
         self._dims: list[Expr] = []
         self._params: list[Buffer] = []
         self._blocks: list[list[Stmt]] = [[]]
+        self._requires = False
 
     # Parameters
 
@@ -99,7 +102,7 @@ class Loops:
         bound = [d for p in self._params for d in p.shape]
         scalars = [d for d in self._dims if not any(d.same_as(b) for b in bound)]
         func = tirx.PrimFunc([*self._params, *scalars], _sequence(self._blocks[0]))
-        func = func.with_attr({"global_symbol": self.name, "tirx.noalias": True})
+        func = func.with_attr({"global_symbol": self.name, "tirx.noalias": True, REQUIRES: self._requires})
         module = tvm.IRModule({self.name: func})
         return tirx.transform.ConvertSSA()(module)[self.name]  # a body may be duplicated, or an expression used twice
 
@@ -122,24 +125,15 @@ class Loops:
     def parallel(self, extent: Index, worth: Condition = True, name: str = "p") -> Iterator[Expr]:
         """A loop whose iterations run on all threads, in contiguous shares, when `worth` holds; otherwise serially.
 
-        `worth` weighs the work against a fork (about 1 us among threads that are awake). A condition known only at run
-        time duplicates the body.
+        `worth` weighs the work against a fork (about 1 us among threads that are awake). Where it is known only at run
+        time, the pool is told before the loop begins.
         """
-        if isinstance(worth, bool):
-            with self._loop(tirx.stmt.ForKind.PARALLEL if worth else tirx.stmt.ForKind.SERIAL, extent, 0, name) as p:
-                yield p
-            return
-        with self._loop(tirx.stmt.ForKind.PARALLEL, extent, 0, name) as p:
+        if not isinstance(worth, bool):
+            self.emit(tirx.Evaluate(tirx.call_extern("int32", _WORTH, tirx.Cast("int32", worth))))
+        with self._loop(
+            tirx.stmt.ForKind.PARALLEL if worth is not False else tirx.stmt.ForKind.SERIAL, extent, 0, name
+        ) as p:
             yield p
-        forked = self._blocks[-1].pop()
-        serial = tirx.For(p, forked.min, forked.extent, tirx.stmt.ForKind.SERIAL, forked.body)
-        self.emit(tirx.IfThenElse(self._opaque(worth), forked, serial))
-
-    def _opaque(self, condition: Expr) -> Expr:
-        """The condition as TVM's analyzer cannot see it: it fails on code that it finds out can never run."""
-        flag = self.local("flag", (1,), "int32")
-        self.store(flag, (0,), tirx.Cast("int32", condition))
-        return flag[0] != 0
 
     def lanes(self, extent: Index, lanes: int, body: Callable[[Expr], None]) -> None:
         """`body(j)` for j in [0, extent): vectors of `lanes`, then one at a time for the rest."""
@@ -216,6 +210,7 @@ class Loops:
     def require(self, condition: Condition, message: str) -> None:
         """The kernel fails with `message` unless the condition holds."""
         if condition is not True:
+            self._requires = True
             kind, text = tvm.ir.StringImm("ValueError"), tvm.ir.StringImm(message)
             test = tirx.const(condition, "bool") if isinstance(condition, bool) else condition
             # TVM 0.27 forwards the arguments in this order, whatever its signature says.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import tvm
 from tilewright.backends.kernels.loops import Loops
 from tilewright.backends.kernels.tile import Vectors
 from tilewright.backends.link import link
+from tilewright.backends.pool import source
 from tilewright.backends.target import parse_target
-from tilewright.backends.tvm_adapter import compile_function
+from tilewright.backends.tvm_adapter import assemble, compile_function
 from tilewright.backends.values import aligned
 
 Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
@@ -22,11 +24,17 @@ TARGET = parse_target("llvm -mcpu=native -num-cores=2")
 NATIVE = Vectors(TARGET.lanes(), TARGET.vector_registers)
 
 
+@functools.cache
+def pool() -> bytes:
+    """What kernels tell whether a loop is worth sharing out."""
+    return assemble(source())
+
+
 class Built:
     """A compiled kernel; calling it fills the output arrays in place."""
 
     def __init__(self, k: Loops) -> None:
-        code = link({k.name: compile_function(k.func(), k.name, TARGET)})
+        code = link({k.name: compile_function(k.func(), k.name, TARGET), "tilewright_pool": pool()})
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "kernel.so")
             path.write_bytes(code)
