@@ -116,7 +116,7 @@ def test_the_tolerance_suits_what_the_model_computes_with(body: str, expected: f
 @pytest.mark.parametrize(("batch", "expected"), [("1", 1e-3), ("b", 1e-2)])
 def test_sequences_may_share_a_scale_where_there_are_several(batch: str, expected: float) -> None:
     graph = parse(f"""graph(x: float32[t, {batch}, 8], scale: float32[], zero: uint8[]) {{
-        r = constant int32[1, 8, 2] zeros  h = constant float32[1, 1, 2] zeros  l = constant int32[1] 9
+        r = constant int8[1, 8, 2] zeros  h = constant float32[1, 1, 2] zeros  l = constant int32[1] 9
         s = constant float32[1, 8] zeros
         %0 = quantize(x, scale, zero) {{axis=None, block=0}}
         %1 = dequantize(%0, scale, zero) {{axis=None, block=0}}
