@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-import time
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.growth import grows_linearly
 from tests.strategies import graphs
 from tilewright.ir import Array, Graph, apply, constant, input_value, tensor
 from tilewright.ir.errors import CompilerError, ParseError, TypeInferenceError, UnsupportedError
@@ -144,14 +146,21 @@ def test_errors_name_the_line(text: str, error: type[CompilerError], message: st
     assert message in str(caught.value)
 
 
-def test_a_thousand_nodes_take_less_than_a_fifth_of_a_second_each_way() -> None:
+def chain(length: int) -> Graph:
     value = x = input_value("x", tensor("float32", "n", 4))
-    for _ in range(500):
+    for _ in range(length):
         value = apply("softmax", apply("add", value, x), axis=1)
-    graph = Graph((x,), (value,))
-    start = time.process_time()
-    text = show(graph)
-    shown = time.process_time()
-    parse(text)
-    assert shown - start < 0.2
-    assert time.process_time() - shown < 0.2
+    return Graph((x,), (value,))
+
+
+def showing(length: int) -> Callable[[], object]:
+    return partial(show, chain(length))
+
+
+def parsing(length: int) -> Callable[[], object]:
+    return partial(parse, show(chain(length)))
+
+
+@pytest.mark.parametrize("work", [showing, parsing])
+def test_the_work_grows_with_the_nodes(work: Callable[[int], Callable[[], object]]) -> None:
+    assert grows_linearly(work, 100)

@@ -1,12 +1,13 @@
-"""The matcher: what fits, what is refused, and that large graphs take seconds."""
+"""The matcher: what fits, what is refused, and that that the work grows as graphs do."""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
+from tests.growth import grows_linearly
 from tilewright.ir.errors import PassError
 from tilewright.ir.graph import Graph, Node, Value, apply, constant, input_value
 from tilewright.ir.parse import parse
@@ -99,16 +100,23 @@ def test_rules_that_never_rest_are_an_error() -> None:
         rewrite(parse("graph(x: float32[1], y: float32[1]) { %0 = add(x, y) return z=%0 }"), [turn])
 
 
-def test_ten_thousand_nodes_take_seconds() -> None:
+def chain(length: int) -> Graph:
+    """Five nodes a link, of which one goes."""
     x = value = input_value("x", tensor("float32", "n", 4, 6))
     half = constant(np.float32(0.5))
-    for _ in range(2000):
+    for _ in range(length):
         value = apply("transpose", value, perm=(0, 2, 1))
         value = apply("mul", value, half)
         value = apply("reshape", value, shape=(value.shape[0], 24))
         value = apply("reshape", value, shape=(value.shape[0], 4, 6))
         value = apply("tanh", value)
-    start = time.perf_counter()
-    after = fold_scales(simplify(Graph((x,), (value,))))
-    assert time.perf_counter() - start < 20  # about 4 seconds, where nothing else runs
-    assert len(after.nodes) == 8000
+    return Graph((x,), (value,))
+
+
+def test_the_work_grows_with_the_nodes() -> None:
+    def work(length: int) -> Callable[[], Graph]:
+        graph = chain(length)
+        return lambda: fold_scales(simplify(graph))
+
+    assert len(work(60)().nodes) == 4 * 60
+    assert grows_linearly(work, 60)
