@@ -61,8 +61,7 @@ class Tile:
 def choose_tile(machine: Vectors, columns: Index, dtype: str = "float32", depth: Index = 0) -> Tile:
     """The cheapest tile for a matrix of `columns`: padding is wasted, and small tiles load more per product.
 
-    Where a block of B, `depth` rows of a tile's columns, outgrows the first-level cache, its loads cost four times as
-    much.
+    Where a block of B, `depth` rows of a tile's columns, outgrows the first-level cache, its loads cost twice as much.
     """
     widths = [w for w in (1, 2, 3, 4) if _rows(machine, w) >= 2]
     tiles = [Tile(_rows(machine, w), w * machine.lanes, machine.lanes, dtype) for w in widths]
@@ -72,14 +71,14 @@ def choose_tile(machine: Vectors, columns: Index, dtype: str = "float32", depth:
 def _rows(machine: Vectors, width: int) -> int:
     """As many rows as fit beside one row of B and one broadcast of A; even numbers leave shorter tails."""
     rows = (machine.registers - width - 1) // width
-    return min(rows - rows % 2, 14)
+    return min(rows - rows % 2, 12)
 
 
 def _cost(tile: Tile, columns: Index, depth: Index) -> float:
     """Issue slots per useful product: the multiply-adds plus the loads of A and B that feed them."""
     far = isinstance(depth, int) and depth * tile.columns * 4 > _NEAR
     useful = tile.rows * tile.vectors
-    per_step = useful + 0.25 * tile.rows + (1.0 if far else 0.25) * tile.vectors
+    per_step = useful + 0.25 * tile.rows + (0.5 if far else 0.25) * tile.vectors
     if not isinstance(columns, int):
         return per_step / useful
     padded = -(-columns // tile.columns) * tile.columns
