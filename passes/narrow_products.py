@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from tilewright.ir.graph import Graph, Node, Value, apply, make_node
-from tilewright.ir.op import Kind
 
 _LIMITS = {name: (int(np.iinfo(name).min), int(np.iinfo(name).max)) for name in ("int8", "uint8", "int16", "uint16")}
+_MOVES = ("expand", "reshape", "slice", "transpose")  # whose elements are those of the input, unlike a cubic resize
 
 Bounds = tuple[int, int]
 
@@ -66,5 +66,4 @@ def bounds(value: Value) -> Bounds | None:
     if node.op.name == "sub":
         left, right = map(bounds, node.inputs)
         return None if left is None or right is None else (left[0] - right[1], left[1] - right[0])
-    moved = node.op.kind is Kind.INJECTIVE and len(node.inputs) == 1 and node.op.name != "pad"
-    return bounds(node.inputs[0]) if moved and node.inputs[0].dtype == value.dtype else None
+    return bounds(node.inputs[0]) if node.op.name in _MOVES else None

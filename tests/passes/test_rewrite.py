@@ -1,4 +1,4 @@
-"""The matcher: what fits, what is refused, and that that the work grows as graphs do."""
+"""The matcher: what fits, what is refused, and that the work grows as graphs do."""
 
 from __future__ import annotations
 
