@@ -25,6 +25,7 @@ from tilewright.backends.program import (
 from tilewright.backends.sizes import Dim
 from tilewright.backends.values import Array, ffi, to_result, to_tensor, to_value
 from tilewright.ir.errors import BuildError, InputError
+from tilewright.ir.types import HELD
 
 HostFunction = Callable[[Sequence[Array], Sequence[int]], Sequence[Array]]
 """Takes the arrays of a host call's inputs and the numbers of its symbols, and returns the arrays of its outputs."""
@@ -82,12 +83,24 @@ def places(symbols: Sequence[str], specs: Sequence[TensorSpec]) -> list[tuple[in
     return [found[s] for s in symbols]
 
 
+def _require_shapes(results: Sequence[Any], specs: Sequence[TensorSpec]) -> None:
+    """Kernels read what they are given as it was declared: raises ValueError for any other shape."""
+    for result, spec in zip(results, specs, strict=True):
+        if spec.dtype in HELD:
+            continue
+        shape = tuple(map(int, result.shape))
+        known = len(shape) == len(spec.dims)
+        if not known or any(isinstance(d, int) and d != size for d, size in zip(spec.dims, shape, strict=True)):
+            raise ValueError(f"a step of the program gave a result of shape {list(shape)} for {list(spec.dims)}")
+
+
 def _packed(step: HostCall | ControlCall, function: RegionFunction) -> Any:
     """What the VM calls for a step: it takes the numbers of its symbols, then its inputs."""
     defined = places(step.defined, [result.spec for result in step.outputs])
 
     def call(numbers: Any, *values: Any) -> Any:
         results = [_own(result, values) for result in function(values, numbers)]
+        _require_shapes(results, [result.spec for result in step.outputs])
         return ffi().convert([*results, ffi().Shape([int(results[i].shape[axis]) for i, axis in defined])])
 
     return ffi().convert(call)
