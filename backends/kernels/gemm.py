@@ -1,12 +1,16 @@
 """Matrix multiplication: loops around a register tile, with the operands and the epilogue as callbacks.
 
 The method is that of GotoBLAS (Goto and van de Geijn, 2008) without packing A: a block of B columns stays in the
-second-level cache while all rows of A pass by, a tile of C stays in registers.
+second-level cache while all rows of A pass by, a tile of C stays in registers. Where B is larger than the caches, sums
+are made in steps: a piece of a block of B stays in the first-level cache while rows of A pass by, and the next piece is
+fetched meanwhile.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+
+from tvm import tirx
 
 from tilewright.backends.kernels.loops import (
     FORK_WORK,
@@ -16,12 +20,14 @@ from tilewright.backends.kernels.loops import (
     Index,
     Loops,
     ceildiv,
+    const,
     index,
+    itemsize,
     minimum,
     product,
     quotient,
 )
-from tilewright.backends.kernels.tile import Tile, finished_tile, multiply
+from tilewright.backends.kernels.tile import Tile, finished_tile, multiply, row_tiles
 
 Load = Callable[..., Expr]
 Store = Callable[..., None]
@@ -29,6 +35,10 @@ Store = Callable[..., None]
 _ROWS_AT_ONCE = 256  # rows of A that share one pass over B, at most
 _LEAST = 4  # tiles of rows that share one pass over B
 _CACHE = 1 << 16  # elements of A that stay in the second-level cache while B passes by
+_FAR = 1 << 20  # elements of B that no cache keeps from one run to the next
+_PIECE = 6 << 10  # elements of B that stay in the first-level cache beside rows of A
+_ROWS_TOGETHER = 132  # rows of A that pass by a piece of B, about
+_LINE = 64  # bytes that one prefetch brings
 
 
 def gemm(k: Loops, tile: Tile, rows: Index, columns: Index, depth: Index, a: Load, b: Buffer, store: Store) -> None:
@@ -38,6 +48,9 @@ def gemm(k: Loops, tile: Tile, rows: Index, columns: Index, depth: Index, a: Loa
     [ceil(columns / tile.columns), depth / tile.steps, tile.columns * tile.steps], of that type. `store` emits the
     statements for one element, inside a vectorized loop over j.
     """
+    if isinstance(depth, int) and isinstance(columns, int) and depth * columns >= _FAR:
+        _gemm_in_steps(k, tile, rows, columns, depth, a, b, store)
+        return
     kept = min(_ROWS_AT_ONCE, _CACHE // depth) if isinstance(depth, int) else _ROWS_AT_ONCE
     chunk = max(_LEAST, kept // tile.rows)
     row_blocks, column_blocks = ceildiv(rows, tile.rows), ceildiv(columns, tile.columns)
@@ -47,6 +60,75 @@ def gemm(k: Loops, tile: Tile, rows: Index, columns: Index, depth: Index, a: Loa
         block, row = k.indices(task - first * column_blocks, (column_blocks, count))
         start = k.let("start", (first + row) * tile.rows)
         _block(k, tile, start, block, rows, columns, depth, a, lambda d, c: b[block, d, c], store)
+
+
+def _gemm_in_steps(
+    k: Loops, tile: Tile, rows: Index, columns: int, depth: int, a: Load, b: Buffer, store: Store
+) -> None:
+    """`gemm` whose tasks are a block of columns and some tiles of rows, and keep their sums beside them."""
+    at_once = ceildiv(_ROWS_TOGETHER, tile.rows) * tile.rows
+    blocks = ceildiv(columns, tile.columns)
+    few = rows <= _LEAST * tile.rows  # which leave nothing to fetch behind
+    step = _either(few, depth, _even_step(depth, _PIECE // tile.columns))
+    with k.parallel(ceildiv(rows, at_once) * blocks, worth=_worth(rows, columns, depth)) as task:
+        chunk, block = k.indices(task, (ceildiv(rows, at_once), blocks))
+        first = k.let("first", chunk * at_once)
+        count = k.let("count", index(minimum(rows - first, at_once)))
+        sums = k.scratch("sums", (at_once, tile.columns), tile.sums)
+        with k.serial(quotient(depth + step - 1, step), name="s") as s:
+            start = k.let("start", s * step)
+            length = k.let("length", index(minimum(depth - start, step)))
+            with k.serial(ceildiv(count, tile.rows), name="t") as t:
+                with k.when(rows > _LEAST * tile.rows):
+                    _fetch_ahead(k, tile, b, block, start + step, step, t, ceildiv(count, tile.rows))
+                _add_tile(k, tile, t * tile.rows, count, length, s > 0,
+                          lambda r, d: a(first + r, start + d),
+                          lambda d, c: b[block, quotient(start, tile.steps) + d, c], sums)  # fmt: skip
+        width = minimum(columns - block * tile.columns, tile.columns) if columns % tile.columns else tile.columns
+        with k.serial(count, name="r") as r:
+            k.lanes(width, tile.lanes, lambda c: store(first + r, block * tile.columns + c, sums[r, c]))
+
+
+def _even_step(depth: int, most: int) -> int:
+    """Steps of equal length, a multiple of 8, of at most about `most`."""
+    return ceildiv(ceildiv(depth, ceildiv(depth, most)), 8) * 8
+
+
+def _either(condition: Condition, a: Index, b: Index) -> Index:
+    if isinstance(condition, bool):
+        return a if condition else b
+    return tirx.Select(condition, index(a), index(b))
+
+
+def _fetch_ahead(
+    k: Loops, tile: Tile, b: Buffer, block: Expr, start: Expr, step: Index, part: Expr, parts: Index
+) -> None:
+    """Asks for one of `parts` shares of B's rows from `start` on, in `block` or, past its end, in the next."""
+    blocks, depth, width = (int(size) for size in b.shape)
+    row = width * itemsize(b)
+    lines = ceildiv(quotient(step, tile.steps) * row, _LINE)
+    share = k.let("share", quotient(lines + parts - 1, parts))
+    flat = k.view(b, (blocks * depth * width,))
+    place = (block * depth + quotient(start, tile.steps)) * width
+    with k.serial(share, name="line") as line:
+        k.prefetch(flat, (place + (part * share + line) * (_LINE // itemsize(b)),))
+
+
+def _add_tile(
+    k: Loops, tile: Tile, start: Expr, rows: Expr, depth: Expr, add: Condition, a: Load, b: Load, sums: Buffer
+) -> None:
+    """sums[r, c] = (sums[r, c] if `add` else 0) + sum over d of a(r, d) * b(d, c) for the tile's rows r < `rows`."""
+
+    def part(count: int, first: Index) -> None:
+        row = k.let("row", start + first)
+
+        def out(r: Expr, c: Expr, value: Expr) -> None:
+            before = tirx.Select(add, sums[row + r, c], const(0, tile.sums))
+            k.store(sums, (row + r, c), before + value)
+
+        multiply(k, tile, count, depth, lambda r, d: a(row + r, d), b, out)
+
+    row_tiles(k, tile, k.let("height", index(minimum(rows - start, tile.rows))), part)
 
 
 def batched_gemm(

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from functools import reduce
 from typing import Any, TypeAlias
 
+import numpy as np
 import tvm
 from tvm import tirx
 
@@ -36,6 +37,11 @@ FORK_WORK = 500_000  # multiply-adds that take several times as long as sharing 
 def dtype_of(value: Expr) -> str:
     """The dtype of a scalar expression, such as "float32" or "bool"."""
     return str(value.ty.dtype)
+
+
+def itemsize(buffer: Buffer) -> int:
+    """Bytes of an element."""
+    return int(np.dtype(str(buffer.ty.dtype)).itemsize)
 
 
 def const(value: float, dtype: str) -> Expr:
@@ -183,6 +189,12 @@ class Loops:
         dtype = str(buffer.ty.dtype)
         value = const(value, dtype) if isinstance(value, bool | int | float) else value
         self.emit(tirx.BufferStore(buffer, value, [index(i) for i in indices]))
+
+    def prefetch(self, buffer: Buffer, indices: Sequence[Index]) -> None:
+        """Brings the cache line of an element near without waiting for it; one past the end does no harm."""
+        place = tirx.address_of(buffer[tuple(index(i) for i in indices)])
+        read, nearest, data = (tirx.IntImm("int32", n) for n in (0, 3, 1))  # as llvm.prefetch takes them
+        self.emit(tirx.Evaluate(tirx.call_intrin("void", "tirx.prefetch", place, read, nearest, data)))
 
     def let(self, name: str, value: Expr) -> Expr:
         """A variable that holds the value until the block ends."""

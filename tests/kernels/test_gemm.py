@@ -36,8 +36,11 @@ def check_close(result: Array, a: Array, b: Array, extra: Array | float = 0) -> 
 
 @pytest.mark.parametrize(
     ("machine", "columns", "depth"),
-    [(NATIVE, 768, 64), (NATIVE, 100, 33), (NATIVE, 5, 7), (NATIVE, 48, 1), (AVX2, 50, 20), (AVX2, 128, 40)],
-)
+    [
+        (NATIVE, 768, 64), (NATIVE, 100, 33), (NATIVE, 5, 7), (NATIVE, 48, 1), (AVX2, 50, 20), (AVX2, 128, 40),
+        (NATIVE, 1001, 1050), (NATIVE, 5, 1 << 18), (AVX2, 1024, 1024),  # summed in steps
+    ],
+)  # fmt: skip
 def test_dense(machine: Vectors, columns: int, depth: int) -> None:
     tile = choose_tile(machine, columns)
     kernel = dense(tile, columns, depth)
@@ -49,7 +52,7 @@ def test_dense(machine: Vectors, columns: int, depth: int) -> None:
 
 
 @pytest.mark.parametrize("weights", ["int8", "int16"])
-@pytest.mark.parametrize(("columns", "depth"), [(768, 64), (100, 34), (5, 6), (48, 2)])
+@pytest.mark.parametrize(("columns", "depth"), [(768, 64), (100, 34), (5, 6), (48, 2), (1001, 1050)])
 def test_pairs(columns: int, depth: int, weights: str) -> None:
     """Sums of products of 16-bit integers are exact."""
     tile = choose_tile(NATIVE, columns, "int16", depth)
