@@ -26,10 +26,14 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class KernelSpec:
-    """A kernel to build: its name, unique for its text, and the text form of its body."""
+    """A kernel to build: its name, unique for its text, and the text form of its body.
+
+    `scalars` are the sizes that a call of it passes beside the arrays, as the caller knows them.
+    """
 
     name: str
     text: str
+    scalars: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

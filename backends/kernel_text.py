@@ -7,17 +7,30 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from tilewright.ir.dims import symbols_of
-from tilewright.ir.graph import Graph
+from tilewright.ir.dims import is_computed, symbols_of
+from tilewright.ir.graph import Graph, constant
 from tilewright.ir.parse import parse
 from tilewright.ir.show import show
 
 
-def write(body: Graph, weights: Iterable[int]) -> str:
-    """`weights` are the positions of those inputs of `body` that are constants of the model."""
-    return f"weights {' '.join(map(str, weights))}\n{show(body)}"
+def write(body: Graph, weights: Iterable[int]) -> tuple[str, Mapping[str, str]]:
+    """The text, and what the symbols of computed sizes in it are called in `body`.
+
+    `weights` are the positions of those inputs of `body` that are constants of the model. What does not matter to the
+    kernel is left out, so that all layers of a model share one: the names of constants, and of computed sizes.
+    """
+    names = _short_names(body)
+    shown = show(body.substitute({v: constant(v.data, v.dtype) for v in body.constants if v.name}))
+    text = re.sub(r"\b_\w+", lambda found: names.get(found[0], found[0]), shown)
+    return f"weights {' '.join(map(str, weights))}\n{text}", {short: name for name, short in names.items()}
+
+
+def _short_names(body: Graph) -> dict[str, str]:
+    """Computed symbols numbered in the order of their names, by which the type rules choose between equal sizes."""
+    found = sorted((s for s in symbols(body) if is_computed(s)), key=lambda name: (len(name), name))
+    return {name: f"_{number}" for number, name in enumerate(found)}
 
 
 def read(text: str) -> tuple[Graph, frozenset[int]]:

@@ -45,8 +45,9 @@ def kernel_specs(graph: Graph) -> dict[Node, KernelSpec]:
 
 def _spec(node: Node) -> KernelSpec:
     body: Graph = node.attrs["body"]
-    text = kernel_text.write(body, (i for i, v in enumerate(node.inputs) if v.is_constant))
-    return KernelSpec(kernel_text.name_of(body, text), text)
+    text, named = kernel_text.write(body, (i for i, v in enumerate(node.inputs) if v.is_constant))
+    scalars = kernel_text.scalar_symbols(kernel_text.read(text)[0] if named else body)
+    return KernelSpec(kernel_text.name_of(body, text), text, tuple(named.get(s, s) for s in scalars))
 
 
 def all_nodes(graph: Graph) -> Iterator[Node]:
@@ -151,11 +152,11 @@ class _Lowering:
 
     def kernel(self, node: Node) -> KernelCall:
         body: Graph = node.attrs["body"]
-        kernel = self.built[self.specs[node].name]
+        spec = self.specs[node]
+        kernel = self.built[spec.name]
         inputs = tuple(self.packed(v, kernel, i) for i, v in enumerate(node.inputs))
-        scalars = tuple(kernel_text.scalar_symbols(body))
         note = Note((node.source,), kernel.rule, _compute_dtype(body), _text(flops(body.nodes)), _gathered(body))
-        return KernelCall(kernel.name, inputs, tuple(self.result(r) for r in node.results), scalars, note)
+        return KernelCall(kernel.name, inputs, tuple(self.result(r) for r in node.results), spec.scalars, note)
 
     def host(self, node: Node, known: set[str]) -> HostCall:
         inputs = tuple(self.id(v) for v in dict.fromkeys(node.inputs))

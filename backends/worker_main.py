@@ -1,7 +1,12 @@
-"""The build server: reads batches of jobs from standard input, runs each job in a forked child, writes the outcomes."""
+"""The build server: reads batches of jobs from standard input, has forked children run them, writes the outcomes.
+
+A child runs one job after the other, since LLVM is slow at first. One that crashes or hangs takes its job along, and
+another child goes on with the rest.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import os
@@ -9,19 +14,22 @@ import pickle
 import select
 import selectors
 import signal
+import struct
 import sys
 import tempfile
 import traceback
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
-from tilewright.backends.workers import Batch, Job, Outcome
+from tilewright.backends.workers import Batch, Outcome
 from tilewright.ir.errors import CompilerError
 
 _IDLE_SECONDS = 120
 _PRELOAD = "tilewright.backends.tvm_adapter"
+_NUMBER = struct.Struct("<Q")
 
 
 def main() -> None:
@@ -41,55 +49,83 @@ def _serve(batch: Batch, replies: BinaryIO) -> None:
     for module in sorted({job.function.partition(":")[0] for job in batch.jobs}.union(batch.preload)):
         importlib.import_module(module)
     gc.freeze()  # keeps the children from copying the pages of what is loaded
-    waiting = deque(enumerate(batch.jobs))
+    waiting = deque(range(len(batch.jobs)))
     with selectors.DefaultSelector() as selector:
         while waiting or selector.get_map():
             while waiting and len(selector.get_map()) < batch.processes:
-                index, job = waiting.popleft()
-                child = _fork(index, job, batch.timeout)
-                selector.register(child.pipe, selectors.EVENT_READ, child)
+                child = _fork(batch, [key.data for key in selector.get_map().values()])
+                selector.register(child.outcomes, selectors.EVENT_READ, child)
+                child.start(waiting.popleft())
             for key, _ in selector.select():
-                _receive(selector, key.data, replies)
+                _receive(selector, key.data, waiting, replies)
 
 
 @dataclass(slots=True)
 class _Child:
-    """A forked process, the pipe through which its pickled outcome comes, and the file that holds what it said."""
+    """A forked process, the pipes of its jobs and outcomes, the file that holds what it said, and its present job."""
 
-    index: int
     process: int
-    pipe: int
+    jobs: int
+    outcomes: int
     messages: int
     timeout: int
+    index: int = -1
     received: bytes = b""
 
+    def start(self, index: int) -> None:
+        self.index, self.received = index, b""
+        with contextlib.suppress(BrokenPipeError):  # it is gone, as the other pipe tells
+            os.write(self.jobs, _NUMBER.pack(index))
 
-def _fork(index: int, job: Job, timeout: int) -> _Child:
-    read, write = os.pipe()
+    def outcome(self) -> bytes | None:
+        """The pickled outcome of its job, if all of it has come."""
+        size = _NUMBER.unpack_from(self.received)[0] if len(self.received) >= _NUMBER.size else None
+        whole = size is not None and len(self.received) == _NUMBER.size + size
+        return self.received[_NUMBER.size :] if whole else None
+
+
+def _fork(batch: Batch, others: Sequence[_Child]) -> _Child:
+    jobs, give = os.pipe()
+    take, outcomes = os.pipe()
     messages, name = tempfile.mkstemp()
     Path(name).unlink()
     process = os.fork()
     if process == 0:
-        os.close(read)
+        for pipe in (give, take, *(pipe for child in others for pipe in (child.jobs, child.outcomes))):
+            os.close(pipe)  # a pipe ends when every process has closed it
         os.dup2(messages, 2)
-        signal.alarm(timeout)  # ends this process wherever it hangs, even in native code
-        _run_and_exit(index, job, write)
-    os.close(write)
-    return _Child(index, process, read, messages, timeout)
+        _run_all(batch, jobs, outcomes)
+    os.close(jobs)
+    os.close(outcomes)
+    return _Child(process, give, take, messages, batch.timeout)
 
 
-def _run_and_exit(index: int, job: Job, pipe: int) -> NoReturn:
-    """Send the job's outcome and end this process. Whatever a job raises is an outcome, which the parent reports."""
+def _run_all(batch: Batch, jobs: int, outcomes: int) -> NoReturn:
+    """Run the jobs whose numbers come, until no more do, and end this process."""
     try:
-        module, _, name = job.function.partition(":")
-        data = pickle.dumps(Outcome(index, getattr(sys.modules[module], name)(*job.arguments)))
-    except BaseException as error:
-        data = pickle.dumps(Outcome(index, error=_described(error)))
-        raise
+        with os.fdopen(outcomes, "wb") as pipe:
+            while number := os.read(jobs, _NUMBER.size):
+                os.ftruncate(2, 0)
+                signal.alarm(batch.timeout)  # ends this process wherever it hangs, even in native code
+                data = _run(_NUMBER.unpack(number)[0], batch)
+                signal.alarm(0)
+                pipe.write(_NUMBER.pack(len(data)) + data)
+                pipe.flush()
     finally:
-        with os.fdopen(pipe, "wb") as file:
-            file.write(data)
         os._exit(0)
+
+
+def _run(index: int, batch: Batch) -> bytes:
+    """The job's pickled outcome. Whatever a job raises is an outcome, which the parent reports."""
+    job, data = batch.jobs[index], b""
+    module, _, name = job.function.partition(":")
+    with contextlib.suppress(BaseException):
+        try:
+            data = pickle.dumps(Outcome(index, getattr(sys.modules[module], name)(*job.arguments)))
+        except BaseException as error:
+            data = pickle.dumps(Outcome(index, error=_described(error)))
+            raise
+    return data
 
 
 def _described(error: BaseException) -> str:
@@ -99,18 +135,30 @@ def _described(error: BaseException) -> str:
     return f"{type(error).__name__}: {error} ({where.filename}, line {where.lineno})"
 
 
-def _receive(selector: selectors.BaseSelector, child: _Child, replies: BinaryIO) -> None:
-    data = os.read(child.pipe, 1 << 20)
-    if data:
-        child.received += data
+def _receive(selector: selectors.BaseSelector, child: _Child, waiting: deque[int], replies: BinaryIO) -> None:
+    data = os.read(child.outcomes, 1 << 20)
+    child.received += data
+    outcome = child.outcome()
+    if data and outcome is None:
         return
-    selector.unregister(child.pipe)
-    os.close(child.pipe)
-    _, status = os.waitpid(child.process, 0)
-    complete = os.waitstatus_to_exitcode(status) == 0
-    replies.write(child.received if complete else pickle.dumps(Outcome(child.index, error=_fate(child, status))))
+    if outcome is not None and waiting:
+        child.start(waiting.popleft())
+    else:
+        selector.unregister(child.outcomes)
+        outcome = _ended(child, outcome)
+    replies.write(outcome)
     replies.flush()
+
+
+def _ended(child: _Child, outcome: bytes | None) -> bytes:
+    """The last outcome of a child without further jobs, or how it came to an end without one."""
+    os.close(child.jobs)
+    os.close(child.outcomes)
+    _, status = os.waitpid(child.process, 0)
+    if outcome is None:
+        outcome = pickle.dumps(Outcome(child.index, error=_fate(child, status)))
     os.close(child.messages)
+    return outcome
 
 
 def _fate(child: _Child, status: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ class Kind(Enum):
 
 REQUIRED = object()
 TOO_MANY_ELEMENTS = 2**40
+_SMALL = (bool, int, float, str, tuple, type(None))  # attributes that may be kept; a graph would keep its weights
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,13 @@ class Sample:
     attrs: Attrs = field(default_factory=dict)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Op:
     """One row of the table.
 
     `attrs` maps each attribute to its default, or to `REQUIRED`.
-    `infer(types, attrs)` gives the result types and raises TypeInferenceError on what the operator does not accept.
+    `infer(types, attrs)` gives the result types and raises TypeInferenceError on what the operator does not accept; it
+    depends on nothing else.
     `ref(attrs, *arrays)` is the meaning in numpy: an array, or a tuple for several results. Symbolic sizes in attrs are
     numbers by then, and a graph attribute is a function of arrays.
     `compute(b, node, *tensors)` is the same as tensor expressions over the backend's namespace `b`; None means that
@@ -89,10 +92,9 @@ class Op:
         if len(types) < least or (most is not None and len(types) > most):
             wanted = str(least) if least == most else f"{least} to {most if most is not None else 'any number'}"
             raise TypeInferenceError(f"{self.name} takes {wanted} inputs, not {len(types)}")
-        results = self.infer(types, attrs)
-        for type in results:
-            _check_size(type)
-        return results
+        if not all(isinstance(value, _SMALL) or hasattr(value, "free_symbols") for value in attrs.values()):
+            return _checked(self.infer(types, attrs))
+        return _inferred(self, tuple(types), tuple((name, type(value), value) for name, value in attrs.items()))
 
     def run(self, attrs: Attrs, arrays: Sequence[Array]) -> tuple[Array, ...]:
         """The reference on concrete arrays, always as a tuple."""
@@ -107,11 +109,21 @@ class Op:
         return result if isinstance(result, tuple) else (result,)
 
 
-def _check_size(type: TensorType) -> None:
-    """Reject what no memory holds before anything tries to allocate it."""
-    size = math.prod(d for d in type.shape if isinstance(d, int))
-    if size >= TOO_MANY_ELEMENTS:
-        raise TypeInferenceError(f"the result {type} has {size} or more elements, which is too many to compute")
+@functools.lru_cache(maxsize=1 << 13)
+def _inferred(
+    op: Op, types: tuple[TensorType, ...], attrs: tuple[tuple[str, type[Any], Any], ...]
+) -> tuple[TensorType, ...]:
+    """What `op.infer` gives. Passes ask again and again; the classes of attributes tell 1 from True."""
+    return _checked(op.infer(types, {name: value for name, _, value in attrs}))
+
+
+def _checked(types: tuple[TensorType, ...]) -> tuple[TensorType, ...]:
+    """The same types. Rejects what no memory holds before anything tries to allocate it."""
+    for type in types:
+        size = math.prod(d for d in type.shape if isinstance(d, int))
+        if size >= TOO_MANY_ELEMENTS:
+            raise TypeInferenceError(f"the result {type} has {size} or more elements, which is too many to compute")
+    return types
 
 
 def table(*rows: Op) -> dict[str, Op]:

@@ -32,7 +32,7 @@ def require_sizes(k: Loops, b: Namespace, body: Graph, tensors: Mapping[Value, T
 
 def _require_equal_sizes(k: Loops, b: Namespace, node: Node) -> None:
     types = [v.type for v in node.inputs]
-    for pair in assumptions(lambda: node.op.result_types(types, node.attrs)):
+    for pair in assumptions(lambda: node.op.infer(types, node.attrs)):
         message = f"{node.op.name}: {pair.what} must be equal: {dims.to_text(pair.a)} and {dims.to_text(pair.b)}"
         k.require(b.equal(index(b.dim(pair.a)), index(b.dim(pair.b))), message)
 

@@ -89,8 +89,9 @@ def require_equal(a: Dim, b: Dim, what: str) -> Dim:
 
 def require_sizes(sizes: Iterable[Dim], what: str) -> None:
     """Sizes must not be negative where they are known."""
-    for size in sizes:
-        require(not isinstance(size, int) or size >= 0, f"{what} holds the negative size {size}")
+    negative = [size for size in sizes if isinstance(size, int) and size < 0]
+    if negative:
+        raise TypeInferenceError(f"{what} holds the negative size {negative[0]}")
 
 
 def index_depth(data: TensorType, indices: TensorType, batch: int) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 
 from tilewright.ir import dims
 from tilewright.ir.dims import Dim
+from tilewright.ir.errors import TypeInferenceError
 from tilewright.ir.op import REQUIRED, Array, Attrs, Kind, Op, Sample
 from tilewright.ir.ops.checks import (
     assume_equal,
@@ -97,8 +98,8 @@ def _check_range(axis: int, length: Dim, start: Dim, size: Dim, step: Dim) -> No
     last = dims.add(start, dims.product((dims.sub(size, 1), step)))
     for place in (start, last):
         room = dims.sub(length, place)
-        inside = not (isinstance(place, int) and place < 0) and not (isinstance(room, int) and room <= 0)
-        require(inside, f"axis {axis} of size {length} has no place {place}")
+        if (isinstance(place, int) and place < 0) or (isinstance(room, int) and room <= 0):
+            raise TypeInferenceError(f"axis {axis} of size {length} has no place {place}")
 
 
 def _ref_slice(attrs: Attrs, x: Array) -> Array:

@@ -9,8 +9,9 @@ import numpy as np
 
 from tilewright.ir import dims
 from tilewright.ir.dims import Dim
+from tilewright.ir.errors import TypeInferenceError
 from tilewright.ir.op import REQUIRED, Array, Attrs, Kind, Op, Sample
-from tilewright.ir.ops.checks import differ, require, require_sizes
+from tilewright.ir.ops.checks import differ, require_sizes
 from tilewright.ir.types import TensorType, tensor
 
 if TYPE_CHECKING:
@@ -20,10 +21,9 @@ if TYPE_CHECKING:
 def _infer(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
     x, result = types[0], types[0].with_shape(attrs["shape"])
     require_sizes(result.shape, "shape")
-    require(
-        not differ(x.size, result.size),
-        f"{x} has {dims.to_text(x.size)} elements, but {result} has {dims.to_text(result.size)}",
-    )
+    if differ(x.size, result.size):
+        sizes = dims.to_text(x.size), dims.to_text(result.size)
+        raise TypeInferenceError(f"{x} has {sizes[0]} elements, but {result} has {sizes[1]}")
     return (result,)
 
 

@@ -1,0 +1,48 @@
+"""Bodies that differ only in names that do not matter share a kernel."""
+
+from __future__ import annotations
+
+from tilewright.backends import kernel_text
+from tilewright.ir.parse import parse
+
+LAYER = """
+graph(i0: float32[{a}, 4], i1: float32[{b}, 4], i2: int64[n]) {{
+  "{weight}" = constant float32[] 0.5
+  %0 = slice(i0) {{starts=(0, 0), sizes=({a} + -1*{b}, 4), steps=(1, 1)}}
+  %1 = mul(%0, "{weight}")
+  return o0=%1
+}}
+"""
+
+
+def written(**names: str) -> tuple[str, dict[str, str]]:
+    text, named = kernel_text.write(parse(LAYER.format(**names)), [1])
+    return text, dict(named)
+
+
+def test_names_of_constants_and_computed_sizes_do_not_matter() -> None:
+    first, named = written(a="_s9", b="_s10", weight="layers.0.scale")
+    second, others = written(a="_s43", b="_s44", weight="layers.1.scale")
+    assert first == second
+    assert named == {"_0": "_s9", "_1": "_s10"}
+    assert others == {"_0": "_s43", "_1": "_s44"}
+
+
+def test_which_size_is_which_matters() -> None:
+    assert written(a="_s9", b="_s10", weight="w")[0] != written(a="_s10", b="_s9", weight="w")[0]
+
+
+def test_names_of_the_model_stay() -> None:
+    """They are what messages say when sizes do not fit."""
+    text, named = written(a="rows", b="_s1", weight="w")
+    assert "i0: float32[rows, 4]" in text
+    assert "i2: int64[n]" in text
+    assert named == {"_0": "_s1"}
+
+
+def test_the_text_reads_back() -> None:
+    text, _ = written(a="_s9", b="_s10", weight="layers.0.scale")
+    body, weights = kernel_text.read(text)
+    assert weights == {1}
+    assert kernel_text.scalar_symbols(body) == ()
+    assert kernel_text.write(body, weights)[0] == text
