@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tilewright.backends.artifact import load
+    from tilewright.backends.build import foresee
     from tilewright.backends.compile import compile_graph
     from tilewright.backends.compiled import CompiledModel
     from tilewright.backends.target import Target, parse_target
 
-__all__ = ["CompiledModel", "Target", "compile_graph", "load", "parse_target"]
+__all__ = ["CompiledModel", "Target", "compile_graph", "foresee", "load", "parse_target"]
 
 _HOMES = {
     "CompiledModel": "compiled",
     "Target": "target",
     "compile_graph": "compile",
+    "foresee": "build",
     "load": "artifact",
     "parse_target": "target",
 }

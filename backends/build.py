@@ -14,8 +14,10 @@ from tilewright.backends.link import link
 from tilewright.backends.program import Program
 from tilewright.backends.runtime import Executable
 from tilewright.backends.target import Target
-from tilewright.backends.workers import Job, run_jobs
+from tilewright.backends.workers import Job, prestart, run_jobs
 from tilewright.ir.errors import BuildError, TargetError
+from tilewright.ir.graph import Graph
+from tilewright.ir.show import show
 
 EMITTER = "tilewright.backends.rules:emit_text"
 _ADAPTER = "tilewright.backends.tvm_adapter"
@@ -44,6 +46,18 @@ class BuiltKernel:
     object: bytes
     rule: str
     packings: Any
+
+
+def foresee(graph: Graph, target: Target, store: Store | None = None) -> Callable[[], None]:
+    """Before the passes improve a model's graph: where it was not built before, the build processes start meanwhile.
+
+    Call the result once it is built.
+    """
+    store = store or Store()
+    key = digest("model", show(graph), str(target))
+    if target.kind == "llvm" and store.get(key) is None:
+        prestart()
+    return lambda: store.put(key, b"")
 
 
 def build_kernels(

@@ -28,7 +28,7 @@ from tilewright.backends.workers import Batch, Outcome
 from tilewright.ir.errors import CompilerError
 
 _IDLE_SECONDS = 120
-_PRELOAD = "tilewright.backends.tvm_adapter"
+_PRELOAD = ("tilewright.backends.tvm_adapter", "tilewright.backends.rules")  # what nearly all jobs need
 _NUMBER = struct.Struct("<Q")
 
 
@@ -36,7 +36,8 @@ def main() -> None:
     """Serve until the parent closes its end, or nothing has come for a while."""
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # nothing that a library prints may get among the replies
-    importlib.import_module(_PRELOAD)
+    for module in _PRELOAD:
+        importlib.import_module(module)
     while select.select([requests], [], [], _IDLE_SECONDS)[0]:
         try:
             batch: Batch = pickle.load(requests)

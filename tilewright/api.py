@@ -58,6 +58,7 @@ def compile(
     threads = None if threads is None else checked_threads(threads)
     say("reading the model")
     imported = frontend.read(model, shapes=shapes)
+    note_built = backends.foresee(imported.graph, parsed)
     say(f"improving {len(imported.graph.nodes)} operators")
     graph = passes.run(imported.graph, passes.PIPELINE)
     say(f"building {len(graph.nodes)} steps for {target}")
@@ -69,6 +70,7 @@ def compile(
         source=lambda: imported.graph,
         progress=functools.partial(_say_built, say),
     )
+    note_built()
     if check:
         say("checking against the original")
         compiled.check_report = _compare(compiled, imported, inputs, None)
