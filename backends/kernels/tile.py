@@ -77,8 +77,9 @@ def _rows(machine: Vectors, width: int) -> int:
 def _cost(tile: Tile, columns: Index, depth: Index) -> float:
     """Issue slots per useful product: the multiply-adds plus the loads of A and B that feed them."""
     far = isinstance(depth, int) and depth * tile.columns * 4 > _NEAR
+    widened = tile.dtype == "int16"  # B is int8 mostly
     useful = tile.rows * tile.vectors
-    per_step = useful + 0.25 * tile.rows + (0.5 if far else 0.25) * tile.vectors
+    per_step = useful + 0.25 * tile.rows + (0.5 if far else 0.25) * tile.vectors + 0.5 * widened * tile.vectors
     if not isinstance(columns, int):
         return per_step / useful
     padded = -(-columns // tile.columns) * tile.columns
