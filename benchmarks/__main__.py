@@ -1,4 +1,4 @@
-"""`python -m benchmarks [models|gemm|compiling|starting ...]`: all of them by default.
+"""`python -m benchmarks [models|gemm|streaming|compiling|starting ...]`: all of them by default.
 
 Prints tables. `--json` prints the rows as one JSON object. Exits with 1 where a result misses its floor.
 """
@@ -10,14 +10,17 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 
-from benchmarks import compiling, gemm, models, starting
+from benchmarks import compiling, gemm, models, starting, streaming
 from benchmarks.cases import NAMES
+from benchmarks.kernels_page import kernels_page
 from benchmarks.table import Rows, missed, show
+from tilewright.backends.threads import default_threads
 
 Tables = Mapping[str, Rows]
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], Tables]] = {
     "models": lambda args: models.run(args.only, args.threads, args.quick, args.write),
-    "gemm": lambda args: {"gemm": gemm.run(0.5 if args.quick else 3.0)},
+    "gemm": lambda args: {"gemm": gemm.run(_thread_counts(args), 0.5 if args.quick else 3.0)},
+    "streaming": lambda args: {"streaming": streaming.run(_thread_counts(args), 2.0 if args.quick else 10.0)},
     "compiling": lambda args: {"compiling": compiling.run(args.only or compiling.MODELS)},
     "starting": lambda args: {"starting": starting.run(max(args.threads) if args.threads else None)},
 }
@@ -32,12 +35,20 @@ def main(argv: list[str] | None = None) -> int:
         for title, rows in tables.items():
             if not args.json:
                 show(title, rows)
+    others = {title: rows for title, rows in results.items() if title in BENCHMARKS}
+    if args.write and others:
+        (models.DOCS / "kernels.md").write_text(kernels_page(others))
     if args.json:
         print(json.dumps(results, indent=2))
     misses = [row for rows in results.values() for row in missed(rows)]
     if misses:
         print(f"{len(misses)} of these results miss their floor or limit.", file=sys.stderr)
     return 1 if misses else 0
+
+
+def _thread_counts(args: argparse.Namespace) -> list[int]:
+    """Those asked for; by default one thread, and all."""
+    return args.threads or sorted({1, default_threads()})
 
 
 def _benchmark(name: str) -> str:
@@ -79,7 +90,11 @@ def _parser() -> argparse.ArgumentParser:
         help="may be repeated (default: 1, and what the container's quota and affinity allow)",
     )
     parser.add_argument("--quick", action="store_true", help="only the first size of each model, in shorter rounds")
-    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md, .json and .svg from `models`")
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="write docs/benchmarks.md, .json and .svg from `models`, docs/kernels.md from the others",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 

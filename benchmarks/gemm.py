@@ -1,8 +1,9 @@
-"""A matrix product with constant weights on one thread, against the multiply-add peak that this process measures."""
+"""Matrix products with constant weights, against the multiply-add peak measured beside them, on as many threads."""
 
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -13,21 +14,31 @@ import tilewright as tw
 from benchmarks.table import Row, Rows, held
 from tilewright.timing import measure
 
-SIZES = ((512, 768, 768), (128, 1536, 384), (512, 3072, 768))
-FLOORS = {(512, 768, 768): 0.9}
+SIZES = (
+    (128, 128, 128),
+    (512, 768, 768),
+    (128, 1536, 384),
+    (128, 384, 1536),
+    (512, 3072, 768),
+    (512, 768, 3072),
+    (1024, 1024, 1024),
+    (2048, 2048, 2048),
+)
+FLOORS = {(1, 512, 768, 768): 0.9}  # by threads and size
 ROUNDS = 5
 
 
-def run(seconds: float) -> Rows:
-    """One row for each M x N x K; `share` is the median over rounds of the kernel's rate over the peak beside it.
+def run(threads: Iterable[int], seconds: float) -> Rows:
+    """One row for each M x N x K and number of threads.
 
-    The whole call takes longer: it copies an input that does not start at a multiple of 64 bytes, and makes an output.
+    `share` is the median over rounds of the kernel's rate over the peak beside it. The whole call takes longer: it
+    copies an input that does not start at a multiple of 64 bytes, and makes an output.
     """
-    return [bench(m, n, k, seconds) for m, n, k in SIZES]
+    return [bench(count, *size, seconds) for count in threads for size in SIZES]
 
 
-def bench(m: int, n: int, k: int, seconds: float) -> Row:
-    model = tw.compile(product(m, n, k), threads=1)
+def bench(threads: int, m: int, n: int, k: int, seconds: float) -> Row:
+    model = tw.compile(product(m, n, k), threads=threads)
     feed = {"x": np.random.default_rng(0).standard_normal((m, k)).astype(np.float32)}
     rates, peaks, calls = [], [], []
     for _ in range(ROUNDS):
@@ -37,12 +48,13 @@ def bench(m: int, n: int, k: int, seconds: float) -> Row:
         peaks.append(report.peaks.flops * 1e-9)
     row: dict[str, Any] = {
         "M x N x K": f"{m} x {n} x {k}",
+        "threads": str(threads),
         "GFLOP/s": statistics.median(rates),
         "whole call": statistics.median(calls),
         "peak GFLOP/s": statistics.median(peaks),
         "share": statistics.median(rate / peak for rate, peak in zip(rates, peaks, strict=True)),
     }
-    return held(row, "share", floor=FLOORS.get((m, n, k)))
+    return held(row, "share", floor=FLOORS.get((threads, m, n, k)))
 
 
 def product(m: int, n: int, k: int) -> onnx.ModelProto:

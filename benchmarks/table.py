@@ -29,16 +29,22 @@ def missed(rows: Rows) -> Rows:
 
 def show(title: str, rows: Rows) -> None:
     """Print the rows as a table, with a column for every key."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
+    names = columns(rows)
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for column in columns:
-        table.add_column(column, justify="left" if column == columns[0] else "right")
+    for name in names:
+        table.add_column(name, justify="left" if name == names[0] else "right")
     for row in rows:
-        table.add_row(*(_cell(row.get(column, "")) for column in columns))
+        table.add_row(*(cell(row.get(name, "")) for name in names))
     Console(width=160).print(table)
 
 
-def _cell(value: str | float | bool) -> str:
+def columns(rows: Rows) -> list[str]:
+    """The keys of all rows, in the order in which they come."""
+    return list(dict.fromkeys(key for row in rows for key in row))
+
+
+def cell(value: str | float | bool) -> str:
+    """A value of a row as text."""
     if isinstance(value, bool):
         return "yes" if value else "NO"
     return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 from benchmarks.cases import Case
 from benchmarks.chart import Axis, chart
 from benchmarks.contenders import OURS
+from benchmarks.kernels_page import kernels_page
 from benchmarks.models import keep
 from benchmarks.page import page, table
 from benchmarks.rounds import THOROUGH, Spread
@@ -85,3 +86,10 @@ def test_all_that_is_kept(tmp_path: Path) -> None:
     data = json.loads((tmp_path / "benchmarks.json").read_text())
     assert data["results"][1]["ratio"]["middle"] == 0.5
     assert data["costs"][1]["failure"] == "no memory"
+
+
+def test_the_page_of_kernels() -> None:
+    text = kernels_page({"gemm": [{"M x N x K": "1 x 2 x 3", "share": 0.912, "kept": False}]})
+    assert "| M x N x K | share | kept |" in text
+    assert "| 1 x 2 x 3 | 0.912 | NO |" in text
+    assert "## Machine" in text
