@@ -15,16 +15,18 @@ from tilewright.ir.parse import parse
 from tilewright.ir.show import show
 
 
-def write(body: Graph, weights: Iterable[int]) -> tuple[str, Mapping[str, str]]:
+def write(body: Graph, weights: Iterable[int], scaled: Iterable[int] = ()) -> tuple[str, Mapping[str, str]]:
     """The text, and what the symbols of computed sizes in it are called in `body`.
 
-    `weights` are the positions of those inputs of `body` that are constants of the model. What does not matter to the
-    kernel is left out, so that all layers of a model share one: the names of constants, and of computed sizes.
+    `weights` are the positions of those inputs of `body` that are constants of the model, `scaled` those of them that
+    are 8-bit integers times a scale for each column (`scaled.column_scales`). What does not matter to the kernel is
+    left out, so that all layers of a model share one: the names of constants, and of computed sizes.
     """
     names = _short_names(body)
     shown = show(body.substitute({v: constant(v.data, v.dtype) for v in body.constants if v.name}))
     text = re.sub(r"\b_\w+", lambda found: names.get(found[0], found[0]), shown)
-    return f"weights {' '.join(map(str, weights))}\n{text}", {short: name for name, short in names.items()}
+    head = f"weights {' '.join(map(str, weights))}\nscaled {' '.join(map(str, scaled))}\n"
+    return head + text, {short: name for name, short in names.items()}
 
 
 def _short_names(body: Graph) -> dict[str, str]:
@@ -33,10 +35,14 @@ def _short_names(body: Graph) -> dict[str, str]:
     return {name: f"_{number}" for number, name in enumerate(found)}
 
 
-def read(text: str) -> tuple[Graph, frozenset[int]]:
-    """Inverse of `write`. Raises ParseError."""
-    head, _, body = text.partition("\n")
-    return parse(body), frozenset(int(i) for i in head.split()[1:])
+def read(text: str) -> tuple[Graph, frozenset[int], frozenset[int]]:
+    """Inverse of `write`: the body, `weights` and `scaled`. Raises ParseError."""
+    weights, scaled, body = text.split("\n", 2)
+    return parse(body), _positions(weights), _positions(scaled)
+
+
+def _positions(line: str) -> frozenset[int]:
+    return frozenset(int(i) for i in line.split()[1:])
 
 
 def name_of(body: Graph, text: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tilewright.backends import kernel_text
 from tilewright.backends.build import BuiltKernel, KernelSpec
 from tilewright.backends.flops import flops
+from tilewright.backends.kernels.scaled import is_worth_scaling
 from tilewright.backends.program import (
     ENTRY,
     Bind,
@@ -45,9 +46,17 @@ def kernel_specs(graph: Graph) -> dict[Node, KernelSpec]:
 
 def _spec(node: Node) -> KernelSpec:
     body: Graph = node.attrs["body"]
-    text, named = kernel_text.write(body, (i for i, v in enumerate(node.inputs) if v.is_constant))
+    weights = [i for i, v in enumerate(node.inputs) if v.is_constant]
+    text, named = kernel_text.write(body, weights, _scaled(body, node.inputs))
     scalars = kernel_text.scalar_symbols(kernel_text.read(text)[0] if named else body)
     return KernelSpec(kernel_text.name_of(body, text), text, tuple(named.get(s, s) for s in scalars))
+
+
+def _scaled(body: Graph, inputs: Sequence[Value]) -> list[int]:
+    """Positions of constant right operands of matrix products that can be stored as 8-bit integers with scales."""
+    right = {node.inputs[1] for node in body.nodes if node.op.name == "matmul"}
+    found = (i for i, value in enumerate(body.inputs) if value in right and len(body.readers[value]) == 1)
+    return [i for i in found if (data := inputs[i].data) is not None and is_worth_scaling(data)]
 
 
 def all_nodes(graph: Graph) -> Iterator[Node]:

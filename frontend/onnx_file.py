@@ -97,7 +97,8 @@ class OnnxRuntime:
     """The model in onnxruntime: call it with inputs by name. The session is made on the first call.
 
     On processors without VNNI, onnxruntime's fast kernels for 8-bit products cut sums of two of them off at 16 bits,
-    and so get large ones wrong. `exact` takes those that do not.
+    and so get large ones wrong; and where weights are stored in 8 bits, it rounds what they are multiplied with to
+    8 bits too, which the model does not say. `exact` does without either.
     """
 
     file: OnnxFile
@@ -117,6 +118,8 @@ class OnnxRuntime:
         options.log_severity_level = 4  # what goes wrong is raised; it is not ours to print
         options.intra_op_num_threads = self.threads or 0
         options.add_session_config_entry("session.x64quantprecision", str(int(self.exact)))
+        if self.exact:
+            options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")  # float32
         source = self.file.serialized() if self.file.path is None else str(self.file.path)
         try:
             return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])

@@ -9,6 +9,7 @@ fetched meanwhile.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from tvm import tirx
 
@@ -27,6 +28,7 @@ from tilewright.backends.kernels.loops import (
     product,
     quotient,
 )
+from tilewright.backends.kernels.scaled import ROWS_OF_SCALES
 from tilewright.backends.kernels.tile import Tile, finished_tile, multiply, row_tiles
 
 Load = Callable[..., Expr]
@@ -35,7 +37,7 @@ Store = Callable[..., None]
 _ROWS_AT_ONCE = 256  # rows of A that share one pass over B, at most
 _LEAST = 4  # tiles of rows that share one pass over B
 _CACHE = 1 << 16  # elements of A that stay in the second-level cache while B passes by
-_FAR = 1 << 20  # elements of B that no cache keeps from one run to the next
+_FAR = 1 << 19  # bytes of B that the second-level cache does not keep from one run to the next
 _PIECE = 6 << 10  # elements of B that stay in the first-level cache beside rows of A
 _ROWS_TOGETHER = 132  # rows of A that pass by a piece of B, about
 _LINE = 64  # bytes that one prefetch brings
@@ -48,8 +50,11 @@ def gemm(k: Loops, tile: Tile, rows: Index, columns: Index, depth: Index, a: Loa
     [ceil(columns / tile.columns), depth / tile.steps, tile.columns * tile.steps], of that type. `store` emits the
     statements for one element, inside a vectorized loop over j.
     """
-    if isinstance(depth, int) and isinstance(columns, int) and depth * columns >= _FAR:
-        _gemm_in_steps(k, tile, rows, columns, depth, a, b, store)
+    if isinstance(depth, int) and isinstance(columns, int) and depth * columns * itemsize(b) >= _FAR:
+        few = rows <= _LEAST * tile.rows  # which leave nothing to fetch behind
+        step = _either(few, depth, _even_step(depth, _PIECE // tile.columns))
+        steps = _Steps(step, 0, lambda block: lambda start, _: _rows_from(b, block, quotient(start, tile.steps)))
+        _gemm_in_steps(k, tile, rows, columns, depth, a, b, store, steps)
         return
     kept = min(_ROWS_AT_ONCE, _CACHE // depth) if isinstance(depth, int) else _ROWS_AT_ONCE
     chunk = max(_LEAST, kept // tile.rows)
@@ -62,28 +67,74 @@ def gemm(k: Loops, tile: Tile, rows: Index, columns: Index, depth: Index, a: Loa
         _block(k, tile, start, block, rows, columns, depth, a, lambda d, c: b[block, d, c], store)
 
 
-def _gemm_in_steps(
+def gemm_of_scaled(
     k: Loops, tile: Tile, rows: Index, columns: int, depth: int, a: Load, b: Buffer, store: Store
+) -> None:
+    """`gemm` for float32 and a B that `scaled.pack_scaled_b` made: each piece becomes float32 beside its rows of A."""
+    step = _even_step(depth, _PIECE // tile.columns)
+
+    def pieces(block: Expr) -> Callable[[Expr, Expr], Load]:
+        piece = k.scratch("piece", (step, tile.columns), tile.dtype)
+        scales = _scales(k, tile, b, block)
+
+        def take(start: Expr, length: Expr) -> Load:
+            with k.serial(length, name="d") as d, k.unrolled(tile.vectors) as v, k.vectorized(tile.lanes) as lane:
+                c = v * tile.lanes + lane
+                integer = b[block, start + (d + ROWS_OF_SCALES), c]
+                k.store(piece, (d, c), tirx.Cast(tile.dtype, integer) * scales[c])
+            return lambda d, c: piece[d, c]
+
+        return take
+
+    steps = _Steps(step, ROWS_OF_SCALES, pieces)
+    _gemm_in_steps(k, tile, rows, columns, depth, a, b, store, steps)
+
+
+def _scales(k: Loops, tile: Tile, b: Buffer, block: Expr) -> Buffer:
+    """The scales of a block of columns, from the bytes at its beginning."""
+    scales = k.local("scales", (tile.columns,), tile.dtype)
+    flat = k.view(b, (int(b.shape[0]), int(b.shape[1]) * tile.columns))
+    for v in range(tile.vectors):
+        bytes_ = tirx.BufferLoad(flat, [block, tirx.Ramp(index(4 * v * tile.lanes), index(1), 4 * tile.lanes)])
+        place = tirx.Ramp(index(v * tile.lanes), index(1), tile.lanes)
+        k.emit(tirx.BufferStore(scales, tirx.reinterpret(f"{tile.dtype}x{tile.lanes}", bytes_), [place]))
+    return scales
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """How B is taken piece by piece: `length` rows at once, of which the first is row `first` of a block.
+
+    `pieces(block)` begins a block, and gives `take(start, length)`, which makes a piece ready and says how to load it.
+    """
+
+    length: Index
+    first: int
+    pieces: Callable[[Expr], Callable[[Expr, Expr], Load]]
+
+
+def _gemm_in_steps(
+    k: Loops, tile: Tile, rows: Index, columns: int, depth: int, a: Load, b: Buffer, store: Store, steps: _Steps
 ) -> None:
     """`gemm` whose tasks are a block of columns and some tiles of rows, and keep their sums beside them."""
     at_once = ceildiv(_ROWS_TOGETHER, tile.rows) * tile.rows
     blocks = ceildiv(columns, tile.columns)
-    few = rows <= _LEAST * tile.rows  # which leave nothing to fetch behind
-    step = _either(few, depth, _even_step(depth, _PIECE // tile.columns))
     with k.parallel(ceildiv(rows, at_once) * blocks, worth=_worth(rows, columns, depth)) as task:
         chunk, block = k.indices(task, (ceildiv(rows, at_once), blocks))
         first = k.let("first", chunk * at_once)
         count = k.let("count", index(minimum(rows - first, at_once)))
         sums = k.scratch("sums", (at_once, tile.columns), tile.sums)
-        with k.serial(quotient(depth + step - 1, step), name="s") as s:
-            start = k.let("start", s * step)
-            length = k.let("length", index(minimum(depth - start, step)))
+        take = steps.pieces(block)
+        with k.serial(quotient(depth + steps.length - 1, steps.length), name="s") as s:
+            start = k.let("start", s * steps.length)
+            length = k.let("length", index(minimum(depth - start, steps.length)))
+            piece = take(start, length)
             with k.serial(ceildiv(count, tile.rows), name="t") as t:
                 with k.when(rows > _LEAST * tile.rows):
-                    _fetch_ahead(k, tile, b, block, start + step, step, t, ceildiv(count, tile.rows))
+                    ahead = quotient(start + steps.length, tile.steps) + steps.first
+                    _fetch_ahead(k, b, block, ahead, quotient(steps.length, tile.steps), t, ceildiv(count, tile.rows))
                 _add_tile(k, tile, t * tile.rows, count, length, s > 0,
-                          lambda r, d: a(first + r, start + d),
-                          lambda d, c: b[block, quotient(start, tile.steps) + d, c], sums)  # fmt: skip
+                          lambda r, d: a(first + r, start + d), piece, sums)  # fmt: skip
         width = minimum(columns - block * tile.columns, tile.columns) if columns % tile.columns else tile.columns
         with k.serial(count, name="r") as r:
             k.lanes(width, tile.lanes, lambda c: store(first + r, block * tile.columns + c, sums[r, c]))
@@ -94,22 +145,23 @@ def _even_step(depth: int, most: int) -> int:
     return ceildiv(ceildiv(depth, ceildiv(depth, most)), 8) * 8
 
 
+def _rows_from(b: Buffer, block: Expr, start: Index) -> Load:
+    return lambda d, c: b[block, start + d, c]
+
+
 def _either(condition: Condition, a: Index, b: Index) -> Index:
     if isinstance(condition, bool):
         return a if condition else b
     return tirx.Select(condition, index(a), index(b))
 
 
-def _fetch_ahead(
-    k: Loops, tile: Tile, b: Buffer, block: Expr, start: Expr, step: Index, part: Expr, parts: Index
-) -> None:
-    """Asks for one of `parts` shares of B's rows from `start` on, in `block` or, past its end, in the next."""
+def _fetch_ahead(k: Loops, b: Buffer, block: Expr, start: Expr, count: Index, part: Expr, parts: Index) -> None:
+    """Asks for one of `parts` shares of B's `count` rows from `start` on, in `block` or, past its end, in the next."""
     blocks, depth, width = (int(size) for size in b.shape)
-    row = width * itemsize(b)
-    lines = ceildiv(quotient(step, tile.steps) * row, _LINE)
+    lines = ceildiv(count * (width * itemsize(b)), _LINE)
     share = k.let("share", quotient(lines + parts - 1, parts))
     flat = k.view(b, (blocks * depth * width,))
-    place = (block * depth + quotient(start, tile.steps)) * width
+    place = (block * depth + start) * width
     with k.serial(share, name="line") as line:
         k.prefetch(flat, (place + (part * share + line) * (_LINE // itemsize(b)),))
 

@@ -23,23 +23,28 @@ Packing = Callable[[Array], Array]
 
 @dataclass(frozen=True)
 class Layout:
-    """How a weight lies in memory: `packing` rearranges the model's array into `shape`, once, when compiling."""
+    """How a weight lies in memory: `packing` turns the model's array into `shape`, once, when compiling.
+
+    `dtype` is that of the elements, where it is not the array's.
+    """
 
     packing: Packing
     shape: tuple[int, ...]
+    dtype: str = ""
 
 
 class Group:
     """What a schedule rule works with.
 
-    `body` is the fused graph, `weights` the positions of its inputs that are constants of the model, and `anchor` its
-    contraction or reduction, if it has one. A rule may set `body` to an equal graph whose inputs and outputs have other
-    shapes, with their elements in the same order. After `place`, `k` has the parameters, `tensors` reads any value of
-    the body, and `stages` are what each node is computed by.
+    `body` is the fused graph, `weights` the positions of its inputs that are constants of the model, `scaled` those of
+    weights that are 8-bit integers times a scale for each column, and `anchor` its contraction or reduction, if it has
+    one. A rule may set `body` to an equal graph whose inputs and outputs have other shapes, with their elements in the
+    same order. After `place`, `k` has the parameters, `tensors` reads any value of the body, and `stages` are what each
+    node is computed by.
     """
 
-    def __init__(self, body: Graph, weights: frozenset[int], name: str, target: Target) -> None:
-        self.signature, self.body, self.weights, self.target = body, body, weights, target
+    def __init__(self, body: Graph, weights: frozenset[int], scaled: frozenset[int], name: str, target: Target) -> None:
+        self.signature, self.body, self.weights, self.scaled, self.target = body, body, weights, scaled, target
         self.anchor = next((n for n in body.nodes if n.op.kind in ANCHORS), None)
         self.k = Loops(name)
         self.b = Namespace({s: self.k.dim(s) for s in symbols(body)}, partial(noted, self.k))
@@ -52,6 +57,10 @@ class Group:
     def is_weight(self, value: Value) -> bool:
         """An input of the body that is a constant of the model."""
         return value in self.body.inputs and self.body.inputs.index(value) in self.weights
+
+    def is_scaled(self, value: Value) -> bool:
+        """A weight that is 8-bit integers times a scale for each column, and may be stored so."""
+        return value in self.body.inputs and self.body.inputs.index(value) in self.scaled
 
     @property
     def is_empty(self) -> bool:
@@ -78,7 +87,9 @@ class Group:
         require_sizes(self.k, self.b, self.body, self.tensors)
 
     def _parameter(self, name: str, value: Value, layout: Layout | None = None) -> Buffer:
-        return self.k.buffer(name, layout.shape if layout else self.shape(value), value.dtype)
+        if layout is None:
+            return self.k.buffer(name, self.shape(value), value.dtype)
+        return self.k.buffer(name, layout.shape, layout.dtype or value.dtype)
 
     def _name_sizes(self) -> None:
         """Compute composite sizes once: TVM's arithmetic on indices is slow, and may not end, on nested divisions."""

@@ -7,11 +7,12 @@ from functools import partial
 
 from tvm import tirx
 
-from tilewright.backends.kernels.gemm import gemm
+from tilewright.backends.kernels.gemm import gemm, gemm_of_scaled
 from tilewright.backends.kernels.group import Group, Layout
 from tilewright.backends.kernels.loops import Expr, Index, index
 from tilewright.backends.kernels.packing import pack_b, packed_b_shape
-from tilewright.backends.kernels.ranges import product
+from tilewright.backends.kernels.ranges import product as count
+from tilewright.backends.kernels.scaled import pack_scaled_b, packed_scaled_b_shape
 from tilewright.backends.kernels.tile import Tile, Vectors, choose_tile
 from tilewright.backends.rules.operands import unsuited
 from tilewright.backends.rules.rule import Rule
@@ -37,24 +38,31 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     assert node is not None
     left, right = node.inputs
     depth, columns = (int(d) for d in right.shape)
-    tile = choose_tile(Vectors.of(group.target), columns, left.dtype, depth)
-    layouts = {right: _layout(tile, depth, columns)}
+    scaled = group.is_scaled(right)
+    tile = choose_tile(Vectors.of(group.target), columns, left.dtype, 0 if scaled else depth)
+    layouts = {right: _scaled_layout(tile, depth, columns) if scaled else _layout(tile, depth, columns)}
     group.place(layouts, held=node.results[0])
     leading = group.shape(left)[:-1]
-    rows = product(leading)
+    rows = count(leading)
     flat = group.k.view(group.inputs[left], (rows, depth))
     finish = group.finisher(node.results[0])
 
     def store(i: Expr, j: Expr, value: Expr) -> None:
         finish((*unflatten(i, leading), j), value)
 
-    gemm(group.k, tile, rows, columns, depth, lambda i, d: flat[i, d], group.inputs[right], store)
+    product = gemm_of_scaled if scaled else gemm
+    product(group.k, tile, rows, columns, depth, lambda i, d: flat[i, d], group.inputs[right], store)
     return layouts
 
 
 def _layout(tile: Tile, depth: int, columns: int) -> Layout:
     shape = packed_b_shape(depth, columns, tile.columns, tile.steps)
     return Layout(partial(pack_b, nb=tile.columns, steps=tile.steps), shape)
+
+
+def _scaled_layout(tile: Tile, depth: int, columns: int) -> Layout:
+    shape = packed_scaled_b_shape(depth, columns, tile.columns)
+    return Layout(partial(pack_scaled_b, nb=tile.columns), shape, "int8")
 
 
 def unflatten(flat: Expr, sizes: Sequence[Index]) -> list[Index]:

@@ -41,8 +41,9 @@ def test_names_of_the_model_stay() -> None:
 
 
 def test_the_text_reads_back() -> None:
-    text, _ = written(a="_s9", b="_s10", weight="layers.0.scale")
-    body, weights = kernel_text.read(text)
-    assert weights == {1}
+    layer = parse(LAYER.format(a="_s9", b="_s10", weight="layers.0.scale"))
+    text, _ = kernel_text.write(layer, [1, 2], [2])
+    body, weights, scaled = kernel_text.read(text)
+    assert (weights, scaled) == ({1, 2}, {2})
     assert kernel_text.scalar_symbols(body) == ()
-    assert kernel_text.write(body, weights)[0] == text
+    assert kernel_text.write(body, sorted(weights), scaled)[0] == text

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from tests.kernels.built import NATIVE, Array, Built, hollow, normal
-from tilewright.backends.kernels.gemm import batched_gemm, gemm
+from tilewright.backends.kernels.gemm import batched_gemm, gemm, gemm_of_scaled
 from tilewright.backends.kernels.loops import Index, Loops
 from tilewright.backends.kernels.packing import pack_b, packed_b_shape
+from tilewright.backends.kernels.scaled import pack_scaled_b, packed_scaled_b_shape
 from tilewright.backends.kernels.tile import Tile, Vectors, choose_tile
 
 AVX2 = Vectors(lanes=8, registers=16)
@@ -70,6 +71,27 @@ def test_pairs(columns: int, depth: int, weights: str) -> None:
         left = random.integers(-(2**15), 2**15, (count, depth)).astype(np.int16)
         result = kernel(left, pack_b(matrix, tile.columns, tile.steps), np.zeros((count, columns), np.int32))
         np.testing.assert_array_equal(result, left.astype(np.int32) @ matrix.astype(np.int32))
+
+
+@pytest.mark.parametrize(("columns", "depth"), [(768, 200), (100, 33), (1001, 1050), (5, 1)])
+def test_scaled(columns: int, depth: int) -> None:
+    """Weights of 8 bits, with a scale for each column, give the products of the float32 weights that they stand for."""
+    tile = choose_tile(NATIVE, columns)
+    k = Loops("scaled")
+    rows = k.dim("rows")
+    x = k.buffer("x", (rows, depth))
+    w = k.buffer("w", packed_scaled_b_shape(depth, columns, tile.columns), "int8")
+    y = k.buffer("y", (rows, columns))
+    gemm_of_scaled(
+        k, tile, rows, columns, depth, lambda i, d: x[i, d], w, lambda i, j, value: k.store(y, (i, j), value)
+    )
+    kernel, random = Built(k), np.random.default_rng(depth)
+    scales = np.exp(random.uniform(-5, 0, columns)).astype(np.float32)
+    matrix = random.integers(-128, 128, (depth, columns)).astype(np.float32) * scales
+    packed = pack_scaled_b(matrix, tile.columns)
+    for count in [*range(1, tile.rows + 2), 37, 300]:
+        left = normal(count, depth, seed=count)
+        check_close(kernel(left, packed, hollow(count, columns)), left, matrix)
 
 
 def batched(transposed: bool) -> Built:
