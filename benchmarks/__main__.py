@@ -18,7 +18,7 @@ from tilewright.backends.threads import default_threads
 
 Tables = Mapping[str, Rows]
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], Tables]] = {
-    "models": lambda args: models.run(args.only, args.threads, args.quick, args.write),
+    "models": lambda args: models.run(args.only, args.threads, args.quick, args.first_sizes, args.write),
     "gemm": lambda args: {"gemm": gemm.run(_thread_counts(args), 0.5 if args.quick else 3.0)},
     "streaming": lambda args: {"streaming": streaming.run(_thread_counts(args), 2.0 if args.quick else 10.0)},
     "compiling": lambda args: {"compiling": compiling.run(args.only or compiling.MODELS)},
@@ -89,7 +89,8 @@ def _parser() -> argparse.ArgumentParser:
         type=_threads,
         help="may be repeated (default: 1, and what the container's quota and affinity allow)",
     )
-    parser.add_argument("--quick", action="store_true", help="only the first size of each model, in shorter rounds")
+    parser.add_argument("--quick", action="store_true", help="in shorter rounds")
+    parser.add_argument("--first-sizes", action="store_true", help="only the first size of each model")
     parser.add_argument(
         "--write",
         action="store_true",

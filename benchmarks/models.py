@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks.cases import NAMES
+from benchmarks.cases import NAMES, cases
 from benchmarks.chart import chart
 from benchmarks.page import page
 from benchmarks.process import ROOT
@@ -26,13 +26,13 @@ def run(
     names: Sequence[str] | None = None,
     threads: Sequence[int] | None = None,
     quick: bool = False,
+    first_sizes: bool = False,
     write: bool = False,
 ) -> Mapping[str, Rows]:
     """Tables by title; `write` keeps all of it. By default all models, on one thread and on as many as there are."""
-    names = names or NAMES
-    threads = threads or sorted({1, default_threads()})
-    with progress(steps(names, threads, quick)) as (say, done):
-        found = survey(names, threads, quick, say, done)
+    chosen = cases(names or NAMES, threads or sorted({1, default_threads()}), first_sizes)
+    with progress(steps(chosen)) as (say, done):
+        found = survey(chosen, quick, say, done)
     if write:
         keep(found, DOCS)
     return tables(found)

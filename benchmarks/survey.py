@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from benchmarks.cases import NAMES, Case, cases
+from benchmarks.cases import NAMES, Case
 from benchmarks.contenders import OURS
 from benchmarks.costs import Costs, bare_mebibytes, costs
 from benchmarks.machine import machine, versions
@@ -37,7 +37,7 @@ class Survey:
         """What the page says of a run that was not the whole one."""
         models = {result.case.model for result in self.results}
         some = f" Only {len(models)} of the {len(NAMES)} models were measured." if len(models) < len(NAMES) else ""
-        return some + (" A quick run: fewer sizes, and shorter rounds." if self.plan == QUICK else "")
+        return some + (" A quick run: shorter rounds." if self.plan == QUICK else "")
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -51,26 +51,31 @@ class Survey:
         }
 
 
-def survey(names: Sequence[str], threads: Sequence[int], quick: bool, say: Say, done: Say) -> Survey:
+def survey(chosen: Sequence[Case], quick: bool, say: Say, done: Say) -> Survey:
     """`say` is told what begins, `done` gets a line about each result. Models that cannot be fetched are failures."""
     plan = QUICK if quick else THOROUGH
     results = []
-    for case in cases(names, threads, first_size_only=quick):
+    for case in chosen:
         say(str(case))
         results.append(result_of(case, plan))
         done(outcome(results[-1]))
     found = []
-    for name in names:
+    most = max(case.threads for case in chosen)
+    for name in models_of(chosen):
         say(f"{name}, memory and compiling")
-        found.append(costs_of(name, max(threads), 1 if quick else 3))
+        found.append(costs_of(name, most, 1 if quick else 3))
         done(f"{name}: {found[-1].failure or f'compiled in {found[-1].fresh:.1f} s'}")
     date = datetime.now(UTC).strftime("%Y-%m-%d")
     return Survey(date, machine(), versions(), plan, bare_mebibytes(), results, found)
 
 
-def steps(names: Sequence[str], threads: Sequence[int], quick: bool) -> int:
+def steps(chosen: Sequence[Case]) -> int:
     """How many times `done` is called."""
-    return len(cases(names, threads, first_size_only=quick)) + len(names)
+    return len(chosen) + len(models_of(chosen))
+
+
+def models_of(chosen: Sequence[Case]) -> list[str]:
+    return list(dict.fromkeys(case.model for case in chosen))
 
 
 def outcome(result: Result) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import costs, survey
-from benchmarks.cases import Case
+from benchmarks.cases import Case, cases
 from benchmarks.contenders import OPENVINO, OURS
 from benchmarks.process import DiedError
 from benchmarks.result import Result
@@ -68,8 +68,9 @@ def test_a_whole_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(survey, "bare_mebibytes", lambda: 26.0)
     begun: list[str] = []
     done: list[str] = []
-    found = survey.survey(["magika"], [1, 2], True, begun.append, done.append)
-    assert len(begun) == len(done) == survey.steps(["magika"], [1, 2], True) == 3
+    chosen = cases(["magika"], [1, 2], first_size_only=True)
+    found = survey.survey(chosen, True, begun.append, done.append)
+    assert len(begun) == len(done) == survey.steps(chosen) == 3
     assert done[0] == "magika, batch 1, 1 thread: no memory"
     assert found.machine["processor"] and found.versions["onnxruntime"]
     assert [r.case.threads for r in found.results] == [1, 2]
