@@ -3,7 +3,7 @@
 # make test-onnx  all of ONNX's own test cases; UPDATE=1 rewrites docs/operators.md, ONLY=text picks cases
 # make check  what CI runs: make test, then make test-onnx, in a fresh virtual environment
 # make fix    put imports and formatting right
-# make bench  every benchmark, beside onnxruntime and OpenVINO; writes docs/benchmarks.md
+# make bench  every benchmark, beside onnxruntime and OpenVINO; writes docs/benchmarks.md and docs/kernels.md
 
 VENV   ?= .venv
 BIN    := $(VENV)/bin

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 from collections.abc import Callable, Mapping, Sequence
@@ -56,7 +57,8 @@ def foresee(graph: Graph, target: Target, store: Store | None = None) -> Callabl
     store = store or Store()
     key = digest("model", show(graph), str(target))
     if target.kind == "llvm" and store.get(key) is None:
-        prestart()
+        with contextlib.suppress(OSError):  # if it cannot start, whoever needs it will say so
+            prestart()
     return lambda: store.put(key, b"")
 
 

@@ -9,8 +9,8 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 
-from tilewright.ir.dims import is_computed, symbols_of
-from tilewright.ir.graph import Graph, constant
+from tilewright.ir.dims import is_computed, symbol, symbols_of
+from tilewright.ir.graph import Graph, Value, constant
 from tilewright.ir.parse import parse
 from tilewright.ir.show import show
 
@@ -23,10 +23,25 @@ def write(body: Graph, weights: Iterable[int], scaled: Iterable[int] = ()) -> tu
     left out, so that all layers of a model share one: the names of constants, and of computed sizes.
     """
     names = _short_names(body)
-    shown = show(body.substitute({v: constant(v.data, v.dtype) for v in body.constants if v.name}))
-    text = re.sub(r"\b_\w+", lambda found: names.get(found[0], found[0]), shown)
+    text = show(body.substitute({v: constant(v.data, v.dtype) for v in body.constants if v.name}))
+    renamed = re.sub(r"\b_\w+", lambda found: names.get(found[0], found[0]), text)
+    if names and _means_the_same(body, parse(renamed), names):
+        text = renamed
+    else:
+        names = {}
     head = f"weights {' '.join(map(str, weights))}\nscaled {' '.join(map(str, scaled))}\n"
     return head + text, {short: name for name, short in names.items()}
+
+
+def _means_the_same(body: Graph, other: Graph, names: Mapping[str, str]) -> bool:
+    """Whether the same sizes come out under new names: type rules choose the shorter text of two equal sizes."""
+    sizes = {name: symbol(short) for name, short in names.items()}
+    pairs = zip(_results(body), _results(other), strict=True)
+    return all(a.type.bind(sizes) == b.type for a, b in pairs)
+
+
+def _results(body: Graph) -> list[Value]:
+    return [result for node in body.nodes for result in node.results]
 
 
 def _short_names(body: Graph) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """The build server: reads batches of jobs from standard input, has forked children run them, writes the outcomes.
 
-A child runs one job after the other, since LLVM is slow at first. One that crashes or hangs takes its job along, and
-another child goes on with the rest.
+A child runs one job after the other, since LLVM is slow at first. Where one crashes, its job is tried again as the
+first of another child, since what went before may be why; where it was the first already, or hangs, the job has failed,
+and another child goes on with the rest.
 """
 
 from __future__ import annotations
@@ -72,9 +73,10 @@ class _Child:
     timeout: int
     index: int = -1
     received: bytes = b""
+    started: int = 0
 
     def start(self, index: int) -> None:
-        self.index, self.received = index, b""
+        self.index, self.received, self.started = index, b"", self.started + 1
         with contextlib.suppress(BrokenPipeError):  # it is gone, as the other pipe tells
             os.write(self.jobs, _NUMBER.pack(index))
 
@@ -94,19 +96,20 @@ def _fork(batch: Batch, others: Sequence[_Child]) -> _Child:
     if process == 0:
         for pipe in (give, take, *(pipe for child in others for pipe in (child.jobs, child.outcomes))):
             os.close(pipe)  # a pipe ends when every process has closed it
-        os.dup2(messages, 2)
-        _run_all(batch, jobs, outcomes)
+        _run_all(batch, jobs, outcomes, messages)
     os.close(jobs)
     os.close(outcomes)
     return _Child(process, give, take, messages, batch.timeout)
 
 
-def _run_all(batch: Batch, jobs: int, outcomes: int) -> NoReturn:
+def _run_all(batch: Batch, jobs: int, outcomes: int, messages: int) -> NoReturn:
     """Run the jobs whose numbers come, until no more do, and end this process."""
     try:
         with os.fdopen(outcomes, "wb") as pipe:
             while number := os.read(jobs, _NUMBER.size):
+                os.dup2(messages, 2)  # a job may have closed it
                 os.ftruncate(2, 0)
+                os.lseek(2, 0, os.SEEK_SET)
                 signal.alarm(batch.timeout)  # ends this process wherever it hangs, even in native code
                 data = _run(_NUMBER.unpack(number)[0], batch)
                 signal.alarm(0)
@@ -118,7 +121,7 @@ def _run_all(batch: Batch, jobs: int, outcomes: int) -> NoReturn:
 
 def _run(index: int, batch: Batch) -> bytes:
     """The job's pickled outcome. Whatever a job raises is an outcome, which the parent reports."""
-    job, data = batch.jobs[index], b""
+    job, data = batch.jobs[index], pickle.dumps(Outcome(index, error="it failed, and so did telling how"))
     module, _, name = job.function.partition(":")
     with contextlib.suppress(BaseException):
         try:
@@ -147,16 +150,20 @@ def _receive(selector: selectors.BaseSelector, child: _Child, waiting: deque[int
     else:
         selector.unregister(child.outcomes)
         outcome = _ended(child, outcome)
+        if outcome is None:
+            waiting.appendleft(child.index)
+            return
     replies.write(outcome)
     replies.flush()
 
 
-def _ended(child: _Child, outcome: bytes | None) -> bytes:
-    """The last outcome of a child without further jobs, or how it came to an end without one."""
+def _ended(child: _Child, outcome: bytes | None) -> bytes | None:
+    """The last outcome of a child without further jobs, or how it came to an end without one; None to try again."""
     os.close(child.jobs)
     os.close(child.outcomes)
     _, status = os.waitpid(child.process, 0)
-    if outcome is None:
+    crashed = os.waitstatus_to_exitcode(status) != -signal.SIGALRM
+    if outcome is None and not (crashed and child.started > 1):
         outcome = pickle.dumps(Outcome(child.index, error=_fate(child, status)))
     os.close(child.messages)
     return outcome

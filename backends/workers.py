@@ -1,8 +1,8 @@
 """Runs build jobs in processes of their own: one that crashes or hangs costs its job, never the user's process.
 
-One server process imports TVM once and forks a child for each job (`worker_main`). It starts at first use, is shared by
-all compiles of this process, and goes away with it, or when it had nothing to do for a while. It is started as a plain
-program, so that it works from scripts without a main guard, notebooks and tests alike.
+One server process imports TVM once and forks children that run the jobs (`worker_main`). It starts at first use, is
+shared by all compiles of this process, and goes away with it, or when it had nothing to do for a while. It is started
+as a plain program, so that it works from scripts without a main guard, notebooks and tests alike.
 """
 
 from __future__ import annotations
@@ -123,8 +123,12 @@ class _Server:
         self._owner = os.getpid()
 
     def start(self) -> None:
-        with self._lock:
-            self._running()
+        """Start the process unless it runs, or somebody is about to."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._running()
+            finally:
+                self._lock.release()
 
     def stop(self) -> None:
         """End the server and its children at once."""

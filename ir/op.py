@@ -37,7 +37,7 @@ class Kind(Enum):
 
 REQUIRED = object()
 TOO_MANY_ELEMENTS = 2**40
-_SMALL = (bool, int, float, str, tuple, type(None))  # attributes that may be kept; a graph would keep its weights
+_FEW = 256  # items or letters of attributes whose results are kept
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,9 @@ class Op:
         if len(types) < least or (most is not None and len(types) > most):
             wanted = str(least) if least == most else f"{least} to {most if most is not None else 'any number'}"
             raise TypeInferenceError(f"{self.name} takes {wanted} inputs, not {len(types)}")
-        if not all(isinstance(value, _SMALL) or hasattr(value, "free_symbols") for value in attrs.values()):
+        if not all(map(_may_be_kept, attrs.values())):
             return _checked(self.infer(types, attrs))
-        return _inferred(self, tuple(types), tuple((name, type(value), value) for name, value in attrs.items()))
+        return _inferred(self, tuple(types), tuple((name, _Exactly.of(value)) for name, value in attrs.items()))
 
     def run(self, attrs: Attrs, arrays: Sequence[Array]) -> tuple[Array, ...]:
         """The reference on concrete arrays, always as a tuple."""
@@ -109,12 +109,35 @@ class Op:
         return result if isinstance(result, tuple) else (result,)
 
 
+def _may_be_kept(value: Any) -> bool:
+    """Small attributes may; a graph would keep its weights."""
+    if isinstance(value, tuple):
+        return len(value) <= _FEW and all(map(_may_be_kept, value))
+    if isinstance(value, str):
+        return len(value) <= _FEW
+    return value is None or type(value) in (bool, int, float) or hasattr(value, "free_symbols")
+
+
+@dataclass(frozen=True)
+class _Exactly:
+    """An attribute with the classes of all that it holds, which tell 1 from True."""
+
+    value: Any
+    classes: Any
+
+    @staticmethod
+    def of(value: Any) -> _Exactly:
+        return _Exactly(value, _classes(value))
+
+
+def _classes(value: Any) -> Any:
+    return tuple(map(_classes, value)) if isinstance(value, tuple) else type(value)
+
+
 @functools.lru_cache(maxsize=1 << 13)
-def _inferred(
-    op: Op, types: tuple[TensorType, ...], attrs: tuple[tuple[str, type[Any], Any], ...]
-) -> tuple[TensorType, ...]:
-    """What `op.infer` gives. Passes ask again and again; the classes of attributes tell 1 from True."""
-    return _checked(op.infer(types, {name: value for name, _, value in attrs}))
+def _inferred(op: Op, types: tuple[TensorType, ...], attrs: tuple[tuple[str, _Exactly], ...]) -> tuple[TensorType, ...]:
+    """What `op.infer` gives: passes ask again and again."""
+    return _checked(op.infer(types, {name: exactly.value for name, exactly in attrs}))
 
 
 def _checked(types: tuple[TensorType, ...]) -> tuple[TensorType, ...]:

@@ -117,13 +117,15 @@ def _gemm_in_steps(
     k: Loops, tile: Tile, rows: Index, columns: int, depth: int, a: Load, b: Buffer, store: Store, steps: _Steps
 ) -> None:
     """`gemm` whose tasks are a block of columns and some tiles of rows, and keep their sums beside them."""
-    at_once = ceildiv(_ROWS_TOGETHER, tile.rows) * tile.rows
-    blocks = ceildiv(columns, tile.columns)
-    with k.parallel(ceildiv(rows, at_once) * blocks, worth=_worth(rows, columns, depth)) as task:
-        chunk, block = k.indices(task, (ceildiv(rows, at_once), blocks))
-        first = k.let("first", chunk * at_once)
-        count = k.let("count", index(minimum(rows - first, at_once)))
-        sums = k.scratch("sums", (at_once, tile.columns), tile.sums)
+    most = ceildiv(_ROWS_TOGETHER, tile.rows)
+    tiles, blocks = ceildiv(rows, tile.rows), ceildiv(columns, tile.columns)
+    chunks = ceildiv(tiles, most)
+    with k.parallel(chunks * blocks, worth=_worth(rows, columns, depth)) as task:
+        chunk, block = k.indices(task, (chunks, blocks))
+        first = k.let("first", quotient(chunk * tiles, chunks) * tile.rows)  # as many tiles in each, or one more
+        end = quotient((chunk + 1) * tiles, chunks) * tile.rows
+        count = k.let("count", index(minimum(rows, end) - first))
+        sums = k.scratch("sums", (most * tile.rows, tile.columns), tile.sums)
         take = steps.pieces(block)
         with k.serial(quotient(depth + steps.length - 1, steps.length), name="s") as s:
             start = k.let("start", s * steps.length)

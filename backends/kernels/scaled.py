@@ -17,6 +17,7 @@ Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
 ROWS_OF_SCALES = 4  # rows of int8 that hold a row of float32
 _GREATEST = 128  # of the integers, without their sign
+_FEW_COLUMNS = 4
 _FIRST_ROWS = 64  # which tell the scale of nearly every column
 _LEAST = 1 << 17  # elements, below which a matrix stays in the second-level cache anyway
 
@@ -32,10 +33,10 @@ def column_scales(matrix: Array) -> Array | None:
 
     None where there are no such scales, which a few columns mostly tell.
     """
-    largest = np.abs(matrix).max(axis=0)
-    few = [int(largest.argmax()), 0, len(largest) // 2, len(largest) - 1]
-    if not _tried(matrix[:_FIRST_ROWS, few], largest[few]).all():
+    some = matrix[:, :: max(1, matrix.shape[1] // _FEW_COLUMNS)]
+    if not _tried(some[:_FIRST_ROWS], np.abs(some).max(axis=0)).all():
         return None
+    largest = np.abs(matrix).max(axis=0)
     scales = _tried(matrix[:_FIRST_ROWS], largest)
     wrong = np.flatnonzero(~_fits(matrix, scales))
     if len(wrong) > len(scales) // 4 + 1:

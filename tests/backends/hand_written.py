@@ -91,8 +91,28 @@ def _scale() -> Any:
     return k.func()
 
 
+_BEEN_HERE: list[str] = []
+
+
 def crash() -> None:
     ctypes.string_at(0)
+
+
+def say(text: str) -> None:
+    _BEEN_HERE.append(text)
+    os.write(2, text.encode())
+
+
+def say_and_crash(text: str) -> None:
+    say(text)
+    crash()
+
+
+def crash_unless_first() -> str:
+    """Crashes in a process that ran another job before."""
+    if _BEEN_HERE:
+        crash()
+    return "first"
 
 
 def hang() -> None:
@@ -105,6 +125,11 @@ def fail() -> None:
 
 def double(value: int) -> int:
     return 2 * value
+
+
+def child_id() -> int:
+    time.sleep(0.1)
+    return os.getpid()
 
 
 def process_id() -> int:

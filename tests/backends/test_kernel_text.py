@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tilewright.backends import kernel_text
+from tilewright.ir.dims import symbol
 from tilewright.ir.parse import parse
 
 LAYER = """
@@ -38,6 +39,25 @@ def test_names_of_the_model_stay() -> None:
     assert "i0: float32[rows, 4]" in text
     assert "i2: int64[n]" in text
     assert named == {"_0": "_s1"}
+
+
+def test_sizes_that_are_passed_keep_their_order() -> None:
+    """A call passes the caller's names in the order in which the kernel takes its own."""
+    body = (
+        "graph(i0: float32[4]) {{ %0 = slice(i0) {{starts=({b},), sizes=({a} + -1*{b},), steps=(1,)}} return o0=%0 }}"
+    )
+    text, named = kernel_text.write(parse(body.format(a="_s9", b="_s10")), [])
+    scalars = kernel_text.scalar_symbols(kernel_text.read(text)[0])
+    assert [named[s] for s in scalars] == ["_s9", "_s10"]
+
+
+def test_names_stay_where_types_would_come_out_otherwise() -> None:
+    """The shorter text of two equal sizes is chosen, and new names change lengths."""
+    body = parse("graph(i0: float32[2*_s1], i1: float32[_s100]) { %0 = add(i0, i1) return o0=%0 }")
+    text, named = kernel_text.write(body, [])
+    again = kernel_text.read(text)[0]
+    back = {short: symbol(name) for short, name in named.items()}
+    assert again.outputs[0].type.bind(back) == body.outputs[0].type
 
 
 def test_the_text_reads_back() -> None:

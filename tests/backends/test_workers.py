@@ -34,6 +34,20 @@ def test_what_goes_wrong_is_an_error_that_names_the_job(function: str, reason: s
     assert run_jobs([double(4)]) == [8]
 
 
+def test_a_child_runs_several_jobs() -> None:
+    assert len(set(run_jobs([Job("id", f"{HERE}:child_id", ())] * 6, processes=2))) == 2
+
+
+def test_what_crashes_later_in_a_child_is_tried_again_and_told_apart() -> None:
+    """With its own last words, not those of the jobs before it."""
+    jobs = [Job("first", f"{HERE}:say", ("x" * 5000,)), Job("once", f"{HERE}:crash_unless_first", ())]
+    with pytest.raises(
+        BuildError, match="1 of 3 build jobs failed: bad one: its process crashed with SIGSEGV[.] dying"
+    ):
+        run_jobs([*jobs, Job("bad one", f"{HERE}:say_and_crash", ("dying",))], processes=1)
+    assert run_jobs(jobs, processes=1)[1] == "first"
+
+
 def test_the_server_is_used_again() -> None:
     jobs = [Job("id", f"{HERE}:process_id", ())]
     assert run_jobs(jobs) == run_jobs(jobs)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.kernels.built import NATIVE, Array, Built, hollow, normal
+from tilewright.backends.kernels import gemm as gemm_module
 from tilewright.backends.kernels.gemm import batched_gemm, gemm, gemm_of_scaled
 from tilewright.backends.kernels.loops import Index, Loops
 from tilewright.backends.kernels.packing import pack_b, packed_b_shape
@@ -13,6 +14,11 @@ from tilewright.backends.kernels.scaled import pack_scaled_b, packed_scaled_b_sh
 from tilewright.backends.kernels.tile import Tile, Vectors, choose_tile
 
 AVX2 = Vectors(lanes=8, registers=16)
+
+
+def rows_of(tile: Tile) -> list[int]:
+    """Every tail, and counts around those that share a pass over the weights."""
+    return [*range(1, tile.rows + 2), 37, 132, 133, 300]
 
 
 def dense(tile: Tile, columns: int, depth: int) -> Built:
@@ -35,25 +41,33 @@ def check_close(result: Array, a: Array, b: Array, extra: Array | float = 0) -> 
     assert (np.abs(result - exact) <= 1e-6 * bound + 1e-30).all()
 
 
+@pytest.fixture(params=[False, True], ids=["at once", "in steps"])
+def steps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once as weights that caches keep, once as those that none keeps."""
+    monkeypatch.setattr(gemm_module, "_FAR", 0 if request.param else 1 << 60)
+
+
+@pytest.mark.usefixtures("steps")
 @pytest.mark.parametrize(
     ("machine", "columns", "depth"),
     [
         (NATIVE, 768, 64), (NATIVE, 100, 33), (NATIVE, 5, 7), (NATIVE, 48, 1), (AVX2, 50, 20), (AVX2, 128, 40),
-        (NATIVE, 1001, 1050), (NATIVE, 5, 1 << 18), (AVX2, 1024, 1024),  # summed in steps
+        (NATIVE, 101, 1050), (NATIVE, 5, 3000), (AVX2, 64, 1024),  # several steps
     ],
 )  # fmt: skip
 def test_dense(machine: Vectors, columns: int, depth: int) -> None:
     tile = choose_tile(machine, columns)
     kernel = dense(tile, columns, depth)
     w, bias = normal(depth, columns, seed=1), normal(columns, seed=2)
-    for rows in [*range(1, tile.rows + 2), 37, 300]:
+    for rows in rows_of(tile):
         x = normal(rows, depth, seed=rows)
         result = kernel(x, pack_b(w, tile.columns), bias, hollow(rows, columns))
         check_close(result, x, w, bias)
 
 
+@pytest.mark.usefixtures("steps")
 @pytest.mark.parametrize("weights", ["int8", "int16"])
-@pytest.mark.parametrize(("columns", "depth"), [(768, 64), (100, 34), (5, 6), (48, 2), (1001, 1050)])
+@pytest.mark.parametrize(("columns", "depth"), [(768, 64), (100, 34), (5, 6), (48, 2), (101, 1050)])
 def test_pairs(columns: int, depth: int, weights: str) -> None:
     """Sums of products of 16-bit integers are exact."""
     tile = choose_tile(NATIVE, columns, "int16", depth)
@@ -67,13 +81,13 @@ def test_pairs(columns: int, depth: int, weights: str) -> None:
     gemm(k, tile, rows, columns, depth, lambda i, d: x[i, d], w, lambda i, j, value: k.store(y, (i, j), value))
     kernel, random = Built(k), np.random.default_rng(depth)
     matrix = random.integers(-128, 128, (depth, columns)).astype(weights)
-    for count in [*range(1, tile.rows + 2), 37, 300]:
+    for count in rows_of(tile):
         left = random.integers(-(2**15), 2**15, (count, depth)).astype(np.int16)
         result = kernel(left, pack_b(matrix, tile.columns, tile.steps), np.zeros((count, columns), np.int32))
         np.testing.assert_array_equal(result, left.astype(np.int32) @ matrix.astype(np.int32))
 
 
-@pytest.mark.parametrize(("columns", "depth"), [(768, 200), (100, 33), (1001, 1050), (5, 1)])
+@pytest.mark.parametrize(("columns", "depth"), [(768, 200), (100, 33), (101, 1050), (5, 1)])
 def test_scaled(columns: int, depth: int) -> None:
     """Weights of 8 bits, with a scale for each column, give the products of the float32 weights that they stand for."""
     tile = choose_tile(NATIVE, columns)
@@ -89,7 +103,7 @@ def test_scaled(columns: int, depth: int) -> None:
     scales = np.exp(random.uniform(-5, 0, columns)).astype(np.float32)
     matrix = random.integers(-128, 128, (depth, columns)).astype(np.float32) * scales
     packed = pack_scaled_b(matrix, tile.columns)
-    for count in [*range(1, tile.rows + 2), 37, 300]:
+    for count in rows_of(tile):
         left = normal(count, depth, seed=count)
         check_close(kernel(left, packed, hollow(count, columns)), left, matrix)
 
