@@ -31,7 +31,7 @@ def python(module: str, *arguments: str, timeout: float = 1800.0, **environment:
         done = subprocess.run(
             command,
             cwd=ROOT,
-            env={**os.environ, **environment},
+            env={**_inherited(), **environment},
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -44,6 +44,11 @@ def python(module: str, *arguments: str, timeout: float = 1800.0, **environment:
         raise DiedError(_reason(done.returncode, done.stderr), done.stdout)
     result: dict[str, Any] = json.loads(lines[-1])
     return result
+
+
+def _inherited() -> dict[str, str]:
+    """The environment, but that Python keeps the bytecode it makes: what is installed has it, and so is measured."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def _reason(code: int, complaint: str) -> str:

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import networkx as nx
 import numpy as np
 
 from tilewright.ir import dims
 from tilewright.ir.graph import Graph, Node, Value, apply, constant, make_node
 from tilewright.ir.types import numpy_dtype
 from tilewright.passes.layouts import CONVOLUTIONS, Channels, Flow, Order, flow, moves, order_last, relaid
+
+if TYPE_CHECKING:
+    import networkx
 
 RANKS = (3, 4, 5)
 VECTOR = 8  # result channels with which vectors of channels are worth it
@@ -108,17 +110,19 @@ class _Layouts:
 
     def chosen(self) -> set[Node]:
         """The nodes that have their channels last in the cheapest choice."""
-        cut: nx.DiGraph = nx.DiGraph()
+        import networkx  # slow to import, and few models but those with convolutions need it
+
+        cut: networkx.DiGraph = networkx.DiGraph()
         cut.add_nodes_from((LAST, FIRST, *self.sources))
         for node, source in self.sources.items():
             _add(cut, LAST, node, self._first_costs(node))
             _add(cut, node, FIRST, self._last_costs(node, source))
         for value in dict.fromkeys((*self.graph.inputs, *(r for node in self.graph.nodes for r in node.results))):
             self._connect(cut, value)
-        _, (last, _) = nx.minimum_cut(cut, LAST, FIRST)
+        _, (last, _) = networkx.minimum_cut(cut, LAST, FIRST)
         return {node for node in self.sources if node in last}
 
-    def _connect(self, cut: nx.DiGraph, value: Value) -> None:
+    def _connect(self, cut: networkx.DiGraph, value: Value) -> None:
         """A value is transposed once where any of its readers wants it otherwise than it is made."""
         price = _bytes(value) if moves(value.shape, self.order(value)) else 0
         if not price:
@@ -166,7 +170,7 @@ def _flow(node: Node) -> Flow | None:
     return None if node.op.name in CONVOLUTIONS and not is_movable(node) else flow(node)
 
 
-def _add(cut: nx.DiGraph, start: Any, end: Any, capacity: int) -> None:
+def _add(cut: networkx.DiGraph, start: Any, end: Any, capacity: int) -> None:
     if capacity:
         known = cut.get_edge_data(start, end, {"capacity": 0})["capacity"]
         cut.add_edge(start, end, capacity=known + capacity)

@@ -8,9 +8,8 @@ Compiler for Deep Learning" (Roesch et al., 2019), section on operator fusion.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
-
-import networkx as nx
 
 from tilewright.ir import dims
 from tilewright.ir.graph import Graph, Node, Value, input_value, make_node
@@ -58,7 +57,7 @@ class _Groups:
         self.graph = graph
         self.tail: dict[Node, Node] = {node: node for node in graph.nodes if compilable(node) and not _is_view(node)}
         self.members: dict[Node, list[Node]] = {node: [node] for node in self.tail}
-        self.after = _post_dominators(graph)
+        self.after = post_dominators(graph)
 
     def anchor(self, tail: Node) -> Node | None:
         return next((n for n in self.members[tail] if n.op.kind in ANCHORS), None)
@@ -150,16 +149,24 @@ class _Groups:
         return not grows or not any(n.op.name in COSTLY for n in self.members[producer])
 
 
-def _post_dominators(graph: Graph) -> dict[Node, Node | None]:
-    """For each node the first one that every way from it to an output passes; None where that is the end itself."""
-    end = object()
-    flow: nx.DiGraph = nx.DiGraph()
-    flow.add_nodes_from(graph.nodes)
-    for value, readers in graph.readers.items():
-        flow.add_edges_from((reader, value.node) for reader in readers if value.node is not None)
-    flow.add_edges_from((end, value.node) for value in graph.outputs if value.node is not None)
-    found: Mapping[object, object] = nx.immediate_dominators(flow, end) if end in flow else {}
-    return {n: d if isinstance(d := found.get(n), Node) else None for n in graph.nodes}
+def post_dominators(graph: Graph) -> Mapping[Node | None, Node | None]:
+    """For each node the first one that every way from it to an output passes; None where that is the end itself.
+
+    "A Simple, Fast Dominance Algorithm" (Cooper, Harvey, Kennedy, 2001), which without cycles takes one pass.
+    """
+    after: dict[Node | None, Node | None] = {}
+    depth: dict[Node | None, int] = {None: 0}
+
+    def meet(a: Node | None, b: Node | None) -> Node | None:
+        while a is not b:
+            a, b = (after[a], b) if depth[a] >= depth[b] else (a, after[b])
+        return a
+
+    for node in reversed(graph.nodes):
+        ways: list[Node | None] = [reader for r in node.results for reader in graph.readers.get(r, ())]
+        after[node] = functools.reduce(meet, [*ways, *(None for r in node.results if graph.is_output(r))])
+        depth[node] = depth[after[node]] + 1
+    return after
 
 
 def _outline(graph: Graph, groups: _Groups) -> Graph:

@@ -6,6 +6,7 @@ TVM: it also runs where models are lowered.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
 ROWS_OF_SCALES = 4  # rows of int8 that hold a row of float32
 _GREATEST = 128  # of the integers, without their sign
 _FEW_COLUMNS = 4
-_FIRST_ROWS = 64  # which tell the scale of nearly every column
+_FEW_ROWS = 64
+_AT_ONCE = 1 << 16  # elements to try scales on
 _LEAST = 1 << 17  # elements, below which a matrix stays in the second-level cache anyway
 
 
@@ -34,10 +36,10 @@ def column_scales(matrix: Array) -> Array | None:
     None where there are no such scales, which a few columns mostly tell.
     """
     some = matrix[:, :: max(1, matrix.shape[1] // _FEW_COLUMNS)]
-    if not _tried(some[:_FIRST_ROWS], np.abs(some).max(axis=0)).all():
+    if not _tried(some[:_FEW_ROWS], _largest(some)).all():
         return None
-    largest = np.abs(matrix).max(axis=0)
-    scales = _tried(matrix[:_FIRST_ROWS], largest)
+    largest = _largest(matrix)
+    scales = _tried(matrix[:_FEW_ROWS], largest)
     wrong = np.flatnonzero(~_fits(matrix, scales))
     if len(wrong) > len(scales) // 4 + 1:
         return None
@@ -45,34 +47,64 @@ def column_scales(matrix: Array) -> Array | None:
     return scales if _fits(matrix[:, wrong], scales[wrong]).all() else None
 
 
+def _largest(matrix: Array) -> Array:
+    """Of each column, without the sign."""
+    return np.asarray(np.maximum(matrix.max(axis=0), -matrix.min(axis=0)))
+
+
 def _tried(matrix: Array, largest: Array) -> Array:
     """The scale that fits each column, or 0: its largest element over an integer, or a neighbour of that, rounded."""
     scales = np.where(largest == 0, np.float32(1), np.float32(0))
-    left = np.flatnonzero(scales == 0)
-    for integer in range(_GREATEST, 0, -1):
-        if not len(left):
-            break
-        columns, scale = matrix[:, left], largest[left] / np.float32(integer)
-        for candidate in (scale, np.nextafter(scale, np.float32(0)), np.nextafter(scale, np.float32(np.inf))):
-            fits = _fits(columns, candidate) & (scales[left] == 0)
-            scales[left[fits]] = candidate[fits]
-        left = left[scales[left] == 0]
+    integer = _GREATEST
+    while integer > 0 and len(left := np.flatnonzero(scales == 0)):
+        count = min(integer, max(1, _AT_ONCE // (3 * len(left) * len(matrix))))
+        candidates = _candidates(largest[left], np.arange(integer, integer - count, -1, dtype=np.float32))
+        fits = _fits(matrix[:, None, left], candidates)
+        first = candidates[fits.argmax(axis=0), np.arange(len(left))]
+        scales[left] = np.where(fits.any(axis=0), first, 0)
+        integer -= count
     return scales
 
 
+def _candidates(largest: Array, integers: Array) -> Array:
+    """[3 * I, N] scales of N columns whose largest elements may be one of the I integers."""
+    exact = largest / integers[:, None]
+    around = (np.nextafter(exact, np.float32(end)) for end in (0, np.inf))
+    return np.stack([exact, *around], axis=1).reshape(-1, len(largest))
+
+
 def _fits(matrix: Array, scales: Array) -> Array:
-    """For each column whether its elements are integers of 8 bits times its scale."""
+    """[..., N] whether the columns of [K, ..., N] are integers of 8 bits times the scales [..., N]."""
+    fits = np.ones(scales.shape, np.bool_)
     with np.errstate(all="ignore"):
-        integers = np.rint(matrix / scales)
-        inside = (integers >= -_GREATEST) & (integers < _GREATEST)
-        return np.asarray((inside & (integers * scales == matrix)).all(axis=0))
+        for rows in _pieces(matrix):
+            again = _integers(rows, scales)
+            again *= scales
+            fits &= (again == rows).all(axis=0)
+    return fits
+
+
+def _integers(matrix: Array, scales: Array) -> Array:
+    """The nearest integers of 8 bits, as floats, to the elements over the scales of their columns."""
+    integers = matrix / scales
+    np.rint(integers, out=integers)
+    np.maximum(integers, -_GREATEST, out=integers)
+    return np.minimum(integers, _GREATEST - 1, out=integers)
+
+
+def _pieces(matrix: Array) -> Iterator[Array]:
+    """Some rows at a time, few enough that what is computed of them stays in the second-level cache."""
+    return (matrix[start : start + _FEW_ROWS] for start in range(0, len(matrix), _FEW_ROWS))
 
 
 def pack_scaled_b(matrix: Array, nb: int) -> Array:
     """float32 [K, N] -> int8 [ceil(N / nb), 4 + K, nb]: the scales of each block, as bytes, and its integers."""
     scales = column_scales(matrix)
     assert scales is not None
-    integers = pack_b(np.rint(matrix / scales).astype(np.int8), nb)
+    rounded = np.empty(matrix.shape, np.int8)
+    for rows, into in zip(_pieces(matrix), _pieces(rounded), strict=True):
+        into[:] = _integers(rows, scales)
+    integers = pack_b(rounded, nb)
     blocks, depth, _ = integers.shape
     packed = aligned_empty((blocks, ROWS_OF_SCALES + depth, nb), integers.dtype)
     packed[:, :ROWS_OF_SCALES] = pack_b(scales[None], nb).view(np.int8).reshape(blocks, ROWS_OF_SCALES, nb)

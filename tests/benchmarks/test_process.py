@@ -23,6 +23,12 @@ def test_the_last_line_is_the_result(script: Path) -> None:
     assert python("scripted", "!", GREETING="hello") == {"x": "hello!"}
 
 
+def test_bytecode_is_kept_whatever_the_environment_says(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    script.write_text("import json, sys\nprint(json.dumps({'kept': not sys.dont_write_bytecode}))")
+    assert python("scripted") == {"kept": True}
+
+
 def test_an_exception_is_the_reason(script: Path) -> None:
     script.write_text("print('at work')\nraise ValueError('the first line\\nand the second')")
     with pytest.raises(DiedError, match=r"^ValueError: the first line and the second$") as caught:

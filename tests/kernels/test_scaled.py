@@ -44,6 +44,14 @@ def test_unsigned_weights_of_more_than_eight_bits_with_sign_are_declined() -> No
     assert column_scales(np.array([[255.0], [-3.0], [2.0]], np.float32)) is None
 
 
+def test_columns_whose_largest_integers_are_small() -> None:
+    integers = np.random.default_rng(0).integers(-3, 4, (2000, 40)).astype(np.float32)
+    matrix = integers * np.linspace(0.1, 1, 40, dtype=np.float32)
+    found = column_scales(matrix)
+    assert found is not None
+    np.testing.assert_array_equal(np.rint(matrix / found) * found, matrix)
+
+
 def test_columns_of_zeros() -> None:
     found = column_scales(np.zeros((3, 2), np.float32))
     assert found is not None
