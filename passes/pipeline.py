@@ -18,6 +18,7 @@ from tilewright.passes.last_bits import last_bits
 from tilewright.passes.layer_norm import layer_norm
 from tilewright.passes.merge_products import merge_products
 from tilewright.passes.narrow_products import narrow_products
+from tilewright.passes.narrow_tables import narrow_tables
 from tilewright.passes.rms_norm import rms_norm
 from tilewright.passes.share_subexpressions import share_subexpressions
 from tilewright.passes.simplify import simplify
@@ -29,6 +30,7 @@ Watch: TypeAlias = Callable[[str, Graph, Graph], None]
 CONTROL = ("if", "loop")  # operators with graphs that run as they are; the body of a fused node is one kernel
 
 PIPELINE: tuple[Pass, ...] = (
+    narrow_tables,
     fold_constants,
     simplify,
     fold_constants,
