@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import gc
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -49,8 +51,9 @@ def compile(
     Raises a subclass of `tw.errors.CompilerError`: for a model that cannot be read or built, an unknown target, inputs
     that do not fit, or, as CheckError, outputs that differ from the original's.
     """
-    from tilewright import backends, frontend, passes
-    from tilewright.backends.threads import checked_threads
+    with _collector_waiting():
+        from tilewright import backends, frontend, passes
+        from tilewright.backends.threads import checked_threads
 
     say = progress or _silent
     _refuse_what_is_not_there_yet(precision, database)
@@ -76,6 +79,18 @@ def compile(
         compiled.check_report = _compare(compiled, imported, inputs, None)
         _refuse_difference(compiled.check_report)
     return compiled
+
+
+@contextlib.contextmanager
+def _collector_waiting() -> Iterator[None]:
+    """Python's cycle collector waits while modules are imported: they make a lot and throw nothing away."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _silent(line: str) -> None:

@@ -7,6 +7,7 @@ TVM: it also runs where models are lowered.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -36,29 +37,40 @@ def column_scales(matrix: Array) -> Array | None:
     None where there are no such scales, which a few columns mostly tell.
     """
     some = matrix[:, :: max(1, matrix.shape[1] // _FEW_COLUMNS)]
-    if not _tried(some[:_FEW_ROWS], _largest(some)).all():
+    if not _tried(some[:_FEW_ROWS], _Ends.of(some)).all():
         return None
-    largest = _largest(matrix)
-    scales = _tried(matrix[:_FEW_ROWS], largest)
+    ends = _Ends.of(matrix)
+    scales = _tried(matrix[:_FEW_ROWS], ends)
     wrong = np.flatnonzero(~_fits(matrix, scales))
     if len(wrong) > len(scales) // 4 + 1:
         return None
-    scales[wrong] = _tried(matrix[:, wrong], largest[wrong])  # few rows do not always tell a scale from its neighbours
+    scales[wrong] = _tried(matrix[:, wrong], ends.at(wrong))  # few rows do not always tell a scale from its neighbours
     return scales if _fits(matrix[:, wrong], scales[wrong]).all() else None
 
 
-def _largest(matrix: Array) -> Array:
-    """Of each column, without the sign."""
-    return np.asarray(np.maximum(matrix.max(axis=0), -matrix.min(axis=0)))
+@dataclass(frozen=True)
+class _Ends:
+    """Of each column the largest element, without its sign, and the largest integer that it may be: +128 has no int8."""
+
+    largest: Array
+    integer: Array
+
+    @classmethod
+    def of(cls, matrix: Array) -> _Ends:
+        high, low = matrix.max(axis=0), matrix.min(axis=0)
+        return cls(np.maximum(high, -low), np.where(-low > high, _GREATEST, _GREATEST - 1))
+
+    def at(self, columns: Array) -> _Ends:
+        return _Ends(self.largest[columns], self.integer[columns])
 
 
-def _tried(matrix: Array, largest: Array) -> Array:
+def _tried(matrix: Array, ends: _Ends) -> Array:
     """The scale that fits each column, or 0: its largest element over an integer, or a neighbour of that, rounded."""
-    scales = np.where(largest == 0, np.float32(1), np.float32(0))
+    scales = np.where(ends.largest == 0, np.float32(1), np.float32(0))
     integer = _GREATEST
     while integer > 0 and len(left := np.flatnonzero(scales == 0)):
         count = min(integer, max(1, _AT_ONCE // (3 * len(left) * len(matrix))))
-        candidates = _candidates(largest[left], np.arange(integer, integer - count, -1, dtype=np.float32))
+        candidates = _candidates(ends.at(left), np.arange(integer, integer - count, -1, dtype=np.float32))
         fits = _fits(matrix[:, None, left], candidates)
         first = candidates[fits.argmax(axis=0), np.arange(len(left))]
         scales[left] = np.where(fits.any(axis=0), first, 0)
@@ -66,30 +78,23 @@ def _tried(matrix: Array, largest: Array) -> Array:
     return scales
 
 
-def _candidates(largest: Array, integers: Array) -> Array:
-    """[3 * I, N] scales of N columns whose largest elements may be one of the I integers."""
-    exact = largest / integers[:, None]
+def _candidates(ends: _Ends, integers: Array) -> Array:
+    """[3 * I, N] scales of N columns whose largest elements may be one of the I integers; NaN, which fits nothing."""
+    exact = np.where(integers[:, None] <= ends.integer, ends.largest / integers[:, None], np.float32(np.nan))
     around = (np.nextafter(exact, np.float32(end)) for end in (0, np.inf))
-    return np.stack([exact, *around], axis=1).reshape(-1, len(largest))
+    return np.stack([exact, *around], axis=1).reshape(-1, len(ends.largest))
 
 
 def _fits(matrix: Array, scales: Array) -> Array:
-    """[..., N] whether the columns of [K, ..., N] are integers of 8 bits times the scales [..., N]."""
+    """[..., N] whether the columns of [K, ..., N] are integers times the scales [..., N]."""
     fits = np.ones(scales.shape, np.bool_)
     with np.errstate(all="ignore"):
         for rows in _pieces(matrix):
-            again = _integers(rows, scales)
+            again = rows / scales
+            np.rint(again, out=again)
             again *= scales
             fits &= (again == rows).all(axis=0)
     return fits
-
-
-def _integers(matrix: Array, scales: Array) -> Array:
-    """The nearest integers of 8 bits, as floats, to the elements over the scales of their columns."""
-    integers = matrix / scales
-    np.rint(integers, out=integers)
-    np.maximum(integers, -_GREATEST, out=integers)
-    return np.minimum(integers, _GREATEST - 1, out=integers)
 
 
 def _pieces(matrix: Array) -> Iterator[Array]:
@@ -103,7 +108,7 @@ def pack_scaled_b(matrix: Array, nb: int) -> Array:
     assert scales is not None
     rounded = np.empty(matrix.shape, np.int8)
     for rows, into in zip(_pieces(matrix), _pieces(rounded), strict=True):
-        into[:] = _integers(rows, scales)
+        into[:] = np.rint(rows / scales)
     integers = pack_b(rounded, nb)
     blocks, depth, _ = integers.shape
     packed = aligned_empty((blocks, ROWS_OF_SCALES + depth, nb), integers.dtype)
