@@ -50,7 +50,7 @@ def column_scales(matrix: Array) -> Array | None:
 
 @dataclass(frozen=True)
 class _Ends:
-    """Of each column the largest element, without its sign, and the largest integer that it may be: +128 has no int8."""
+    """Of each column the largest element, without its sign, and the largest integer it may be: int8 has no +128."""
 
     largest: Array
     integer: Array
