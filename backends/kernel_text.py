@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from tilewright.ir.dims import is_computed, symbol, symbols_of
 from tilewright.ir.graph import Graph, Value, constant
@@ -15,12 +16,36 @@ from tilewright.ir.parse import parse
 from tilewright.ir.show import show
 
 
-def write(body: Graph, weights: Iterable[int], scaled: Iterable[int] = ()) -> tuple[str, Mapping[str, str]]:
+@dataclass(frozen=True)
+class Weights:
+    """Positions of those inputs of a body that are constants of the model, and how some of them may be stored.
+
+    `scaled` are 8-bit integers times a scale for each column (`scaled.column_scales`); `spare` has those of 8 bits
+    whose products may be summed in fours, and how many of these are multiplied twice (`ir.quads.spare_quads`).
+    """
+
+    positions: frozenset[int] = frozenset()
+    scaled: frozenset[int] = frozenset()
+    spare: Mapping[int, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        quads = (f"{position}:{count}" for position, count in sorted(self.spare.items()))
+        lines = (("weights", sorted(self.positions)), ("scaled", sorted(self.scaled)), ("quads", quads))
+        return "".join(f"{' '.join((name, *map(str, found)))}\n" for name, found in lines)
+
+    @classmethod
+    def parse(cls, text: str) -> Weights:
+        """Inverse of `str`."""
+        positions, scaled, quads = (line.split()[1:] for line in text.splitlines())
+        pairs = (pair.split(":") for pair in quads)
+        return cls(frozenset(map(int, positions)), frozenset(map(int, scaled)), {int(i): int(n) for i, n in pairs})
+
+
+def write(body: Graph, weights: Weights) -> tuple[str, Mapping[str, str]]:
     """The text, and what the symbols of computed sizes in it are called in `body`.
 
-    `weights` are the positions of those inputs of `body` that are constants of the model, `scaled` those of them that
-    are 8-bit integers times a scale for each column (`scaled.column_scales`). What does not matter to the kernel is
-    left out, so that all layers of a model share one: the names of constants, and of computed sizes.
+    What does not matter to the kernel is left out, so that all layers of a model share one: the names of constants, and
+    of computed sizes.
     """
     names = _short_names(body)
     text = show(body.substitute({v: constant(v.data, v.dtype) for v in body.constants if v.name}))
@@ -29,8 +54,7 @@ def write(body: Graph, weights: Iterable[int], scaled: Iterable[int] = ()) -> tu
         text = renamed
     else:
         names = {}
-    head = f"weights {' '.join(map(str, weights))}\nscaled {' '.join(map(str, scaled))}\n"
-    return head + text, {short: name for name, short in names.items()}
+    return str(weights) + text, {short: name for name, short in names.items()}
 
 
 def _means_the_same(body: Graph, other: Graph, names: Mapping[str, str]) -> bool:
@@ -50,14 +74,10 @@ def _short_names(body: Graph) -> dict[str, str]:
     return {name: f"_{number}" for number, name in enumerate(found)}
 
 
-def read(text: str) -> tuple[Graph, frozenset[int], frozenset[int]]:
-    """Inverse of `write`: the body, `weights` and `scaled`. Raises ParseError."""
-    weights, scaled, body = text.split("\n", 2)
-    return parse(body), _positions(weights), _positions(scaled)
-
-
-def _positions(line: str) -> frozenset[int]:
-    return frozenset(int(i) for i in line.split()[1:])
+def read(text: str) -> tuple[Graph, Weights]:
+    """Inverse of `write`. Raises ParseError."""
+    *head, body = text.split("\n", 3)
+    return parse(body), Weights.parse("\n".join(head))
 
 
 def name_of(body: Graph, text: str) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from tilewright.backends import kernel_text
 from tilewright.backends.build import BuiltKernel, KernelSpec
 from tilewright.backends.flops import flops
+from tilewright.backends.kernels.packing import matrices_of
 from tilewright.backends.kernels.scaled import is_worth_scaling
 from tilewright.backends.program import (
     ENTRY,
@@ -31,6 +34,7 @@ from tilewright.ir.dims import Dim
 from tilewright.ir.errors import BuildError
 from tilewright.ir.graph import Graph, Node, Value, input_value
 from tilewright.ir.op import Array
+from tilewright.ir.quads import spare_quads
 from tilewright.ir.show import show
 from tilewright.ir.types import HELD, TensorType
 
@@ -46,17 +50,42 @@ def kernel_specs(graph: Graph) -> dict[Node, KernelSpec]:
 
 def _spec(node: Node) -> KernelSpec:
     body: Graph = node.attrs["body"]
-    weights = [i for i, v in enumerate(node.inputs) if v.is_constant]
-    text, named = kernel_text.write(body, weights, _scaled(body, node.inputs))
+    text, named = kernel_text.write(body, _weights(body, node.inputs))
     scalars = kernel_text.scalar_symbols(kernel_text.read(text)[0] if named else body)
     return KernelSpec(kernel_text.name_of(body, text), text, tuple(named.get(s, s) for s in scalars))
 
 
-def _scaled(body: Graph, inputs: Sequence[Value]) -> list[int]:
-    """Positions of constant right operands of matrix products that can be stored as 8-bit integers with scales."""
-    right = {node.inputs[1] for node in body.nodes if node.op.name == "matmul"}
-    found = (i for i, value in enumerate(body.inputs) if value in right and len(body.readers[value]) == 1)
-    return [i for i in found if (data := inputs[i].data) is not None and is_worth_scaling(data)]
+def _weights(body: Graph, inputs: Sequence[Value]) -> kernel_text.Weights:
+    """What the constants among the inputs are, and how they may be stored."""
+    constants = {i: v.data for i, v in enumerate(inputs) if v.data is not None}
+    scaled: set[int] = set()
+    spare: dict[int, int] = {}
+    for i, data in constants.items():
+        node = _product(body, body.inputs[i])
+        if node is None:
+            continue
+        if node.op.name == "matmul" and is_worth_scaling(data):
+            scaled.add(i)
+        matrices = _in_quads(node, data)
+        if matrices and (count := spare_quads(matrices)) is not None:
+            spare[i] = count
+    return kernel_text.Weights(frozenset(constants), frozenset(scaled), spare)
+
+
+def _product(body: Graph, weights: Value) -> Node | None:
+    """The node that multiplies something with `weights`, if nothing else reads them."""
+    readers = body.readers.get(weights, ())
+    return readers[0] if len(readers) == 1 and weights in readers[0].inputs[1:2] else None
+
+
+def _in_quads(node: Node, weights: Array) -> Sequence[Array]:
+    """The matrices whose products with 8 bits can be summed in fours, if there are any."""
+    if weights.dtype != np.int8:
+        return ()
+    if node.op.name == "quantized_lstm":
+        return matrices_of(weights, 4)
+    fits = node.op.name == "matmul" and node.inputs[0].dtype == "uint8" and weights.ndim == 2
+    return (weights,) if fits else ()
 
 
 def all_nodes(graph: Graph) -> Iterator[Node]:

@@ -1,16 +1,18 @@
 """Multiply integers in as few bits as they need.
 
 ONNX's 8-bit products take the zero points off first, in 32 bits. What comes of it fits into 16 bits, or 8, and machines
-multiply and sum several such numbers at once.
+multiply and sum several such numbers at once. Matrices may do without taking them off: (q - z) W = q W - z (1 W).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from tilewright.ir.graph import Graph, Node, Value, apply, make_node
+from tilewright.ir.graph import Graph, Node, Value, apply, constant, make_node
+from tilewright.ir.quads import QUAD, spare_quads
 
 _LIMITS = {name: (int(np.iinfo(name).min), int(np.iinfo(name).max)) for name in ("int8", "uint8", "int16", "uint16")}
 _MOVES = ("expand", "reshape", "slice", "transpose")  # whose elements are those of the input, unlike a cubic resize
@@ -19,20 +21,68 @@ Bounds = tuple[int, int]
 
 
 def narrow_products(graph: Graph) -> Graph:
-    """Products of int32 with constants take 16 bits of each operand, or 8 of a constant, and are summed in 32."""
+    """Products of int32 with constants take 8 bits of both operands, or 16 of one or both, and are summed in 32."""
 
     def visit(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
-        if not _is_summed_in_pairs(node) or not _fits(bounds(node.inputs[0]), "int16"):
+        if not _is_summed_in_pairs(node):
             return None
-        left, right, *rest = inputs
-        narrow = next((n for n in ("int8", "int16") if _fits(bounds(node.inputs[1]), n)), None)
-        if narrow is None:
-            return None
-        operands = [apply("cast", left, to="int16"), apply("cast", right, to=narrow), *rest]
-        attrs = {**node.attrs, "dtype": "int32"}
-        return make_node(node.op, operands, attrs, source=node.source, names=[r.name for r in node.results]).results
+        return _in_quads(node, inputs) or _in_pairs(node, inputs)
 
     return graph.map_nodes(visit)
+
+
+def _in_pairs(node: Node, inputs: Sequence[Value]) -> Sequence[Value] | None:
+    left, right, *rest = inputs
+    narrow = next((n for n in ("int8", "int16") if _fits(bounds(node.inputs[1]), n)), None)
+    if narrow is None or not _fits(bounds(node.inputs[0]), "int16"):
+        return None
+    operands = [apply("cast", left, to="int16"), apply("cast", right, to=narrow), *rest]
+    attrs = {**node.attrs, "dtype": "int32"}
+    return make_node(node.op, operands, attrs, source=node.source, names=[r.name for r in node.results]).results
+
+
+def _in_quads(node: Node, inputs: Sequence[Value]) -> Sequence[Value] | None:
+    """A product with a matrix of 8 bits, less what the zero point of the other takes off; None: 16 bits are better."""
+    weights = inputs[1].data
+    if node.op.name != "matmul" or weights is None or not _fits(bounds(inputs[1]), "int8") or len(weights) % QUAD:
+        return None
+    left, narrow = _Quantized.of(inputs[0]), weights.astype(np.int8)
+    if left is None or spare_quads([narrow]) is None:
+        return None
+    name = node.results[0].name
+    product = make_node(
+        node.op, [left.unsigned, constant(narrow)], {**node.attrs, "dtype": "int32"}, source=node.source, names=[name]
+    ).results[0]
+    if left.zero is None:
+        return (product,)
+    sums = constant(weights.sum(axis=0, dtype=np.int32))
+    return (apply("sub", product, apply("mul", left.zero, sums), source=node.source),)
+
+
+@dataclass(frozen=True)
+class _Quantized:
+    """int32 numbers that are `unsigned`, of 8 bits, less `zero`, which is the same along the last axis."""
+
+    unsigned: Value
+    zero: Value | None
+
+    @classmethod
+    def of(cls, value: Value) -> _Quantized | None:
+        quantized, zero = value, None
+        if value.node is not None and value.made_by("sub"):
+            quantized, zero = value.node.inputs
+            if zero.rank > value.rank or (zero.rank and zero.shape[-1] != 1):
+                return None
+        if quantized.node is None or not quantized.made_by("cast") or quantized.shape != value.shape:
+            return None
+        narrow, half = quantized.node.inputs[0], constant(128, "int32")
+        if narrow.dtype == "int8":
+            return cls(apply("cast", apply("add", quantized, half), to="uint8"), _sum(zero, half))
+        return cls(narrow, zero) if narrow.dtype == "uint8" else None
+
+
+def _sum(a: Value | None, b: Value) -> Value:
+    return b if a is None else apply("add", a, b)
 
 
 def _is_summed_in_pairs(node: Node) -> bool:

@@ -46,11 +46,12 @@ _LINE = 64  # bytes that one prefetch brings
 def gemm(k: Loops, tile: Tile, rows: Index, columns: Index, depth: Index, a: Load, b: Buffer, store: Store) -> None:
     """store(i, j, sum over d of a(i, d) * B[d, j]) for a constant B.
 
-    `a(i, d)` gives numbers of `tile.dtype`; it is evaluated once for each block of columns. `packing.pack_b` made `b`,
-    [ceil(columns / tile.columns), depth / tile.steps, tile.columns * tile.steps], of that type. `store` emits the
-    statements for one element, inside a vectorized loop over j.
+    `a(i, d)` gives numbers of `tile.dtype`; it is evaluated once for each block of columns. `b` is [ceil(columns /
+    tile.columns), depth / tile.steps, tile.columns * tile.steps], of that type, as `packing.pack_b` makes it, or, for
+    quads, `pack_quads`. `store` emits the statements for one element, inside a vectorized loop over j.
     """
-    if isinstance(depth, int) and isinstance(columns, int) and depth * columns * itemsize(b) >= _FAR:
+    far = isinstance(depth, int) and isinstance(columns, int) and depth * columns * itemsize(b) >= _FAR
+    if far and not tile.spare:
         few = rows <= _LEAST * tile.rows  # which leave nothing to fetch behind
         step = _either(few, depth, _even_step(depth, _PIECE // tile.columns))
         steps = _Steps(step, 0, lambda block: lambda start, _: _rows_from(b, block, quotient(start, tile.steps)))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from tilewright.backends.kernel_text import symbols
+from tilewright.backends.kernel_text import Weights, symbols
 from tilewright.backends.kernels.expr import Namespace, Tensor
 from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops
 from tilewright.backends.kernels.ranges import noted
@@ -36,15 +36,14 @@ class Layout:
 class Group:
     """What a schedule rule works with.
 
-    `body` is the fused graph, `weights` the positions of its inputs that are constants of the model, `scaled` those of
-    weights that are 8-bit integers times a scale for each column, and `anchor` its contraction or reduction, if it has
-    one. A rule may set `body` to an equal graph whose inputs and outputs have other shapes, with their elements in the
-    same order. After `place`, `k` has the parameters, `tensors` reads any value of the body, and `stages` are what each
-    node is computed by.
+    `body` is the fused graph, `weights` tells which of its inputs are constants of the model and how they may be
+    stored, and `anchor` is its contraction or reduction, if it has one. A rule may set `body` to an equal graph whose
+    inputs and outputs have other shapes, with their elements in the same order. After `place`, `k` has the parameters,
+    `tensors` reads any value of the body, and `stages` are what each node is computed by.
     """
 
-    def __init__(self, body: Graph, weights: frozenset[int], scaled: frozenset[int], name: str, target: Target) -> None:
-        self.signature, self.body, self.weights, self.scaled, self.target = body, body, weights, scaled, target
+    def __init__(self, body: Graph, weights: Weights, name: str, target: Target) -> None:
+        self.signature, self.body, self.weights, self.target = body, body, weights, target
         self.anchor = next((n for n in body.nodes if n.op.kind in ANCHORS), None)
         self.k = Loops(name)
         self.b = Namespace({s: self.k.dim(s) for s in symbols(body)}, partial(noted, self.k))
@@ -56,11 +55,18 @@ class Group:
 
     def is_weight(self, value: Value) -> bool:
         """An input of the body that is a constant of the model."""
-        return value in self.body.inputs and self.body.inputs.index(value) in self.weights
+        return self._position(value) in self.weights.positions
 
     def is_scaled(self, value: Value) -> bool:
         """A weight that is 8-bit integers times a scale for each column, and may be stored so."""
-        return value in self.body.inputs and self.body.inputs.index(value) in self.scaled
+        return self._position(value) in self.weights.scaled
+
+    def spare_quads(self, value: Value) -> int | None:
+        """How many quads of a weight are multiplied twice if its products are summed in fours; None: they are not."""
+        return self.weights.spare.get(self._position(value))
+
+    def _position(self, value: Value) -> int:
+        return self.body.inputs.index(value) if value in self.body.inputs else -1
 
     @property
     def is_empty(self) -> bool:

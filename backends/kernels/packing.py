@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,11 @@ def _interleaved(matrix: Array, steps: int) -> Array:
 
 def pack_gates(weights: Array, gates: int, nb: int, steps: int = 1) -> Array:
     """[D, G * H, K] -> [D, G * ceil(H / nb), ...]: each gate transposed, as `pack_b` does."""
-    split = weights.reshape(len(weights), gates, -1, weights.shape[2])
-    packed = [pack_b(matrix.T, nb, steps) for direction in split for matrix in direction]
+    packed = [pack_b(matrix, nb, steps) for matrix in matrices_of(weights, gates)]
     return np.ascontiguousarray(np.stack(packed).reshape(len(weights), -1, *packed[0].shape[1:]))
+
+
+def matrices_of(weights: Array, gates: int) -> Sequence[Array]:
+    """The transposed matrices of all gates of recurrent weights [D, G * H, K]."""
+    split = weights.reshape(len(weights), gates, -1, weights.shape[2])
+    return [matrix.T for direction in split for matrix in direction]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from tvm import tirx
 
-from tilewright.backends.kernels.loops import Buffer, Expr, Loops, dtype_of, index
+from tilewright.backends.kernels.loops import Buffer, Expr, Loops, index
 from tilewright.backends.target import Target
 
 _INSTRUCTIONS = {
@@ -27,22 +27,31 @@ def has_pairs(target: Target) -> bool:
 
 
 def broadcast(k: Loops, first: Expr, lanes: int) -> Expr:
-    """The element that `first` loads and the one behind it, in all of `lanes` lanes."""
-    pair = tirx.reinterpret("int32", _neighbours(first, 2))
+    """The element that `first` loads and the one behind it, of 16 bits or 8 without a sign, in all of `lanes` lanes."""
+    pair = tirx.reinterpret("int32", _as_int16(neighbours(first, 2)))
     return k.let("a", tirx.reinterpret(f"int16x{2 * lanes}", tirx.Broadcast(pair, lanes)))
 
 
 def accumulate(k: Loops, sums: Buffer, start: Expr, factor: Expr, first: Expr) -> None:
     """Adds `factor` times the elements from the one that `first` loads on to as many sums as there are pairs."""
     lanes = int(factor.ty.dtype.lanes) // 2
-    place, others = tirx.Ramp(index(start), index(1), lanes), _neighbours(first, 2 * lanes)
-    if dtype_of(first) != "int16":
-        others = tirx.Cast(f"int16x{2 * lanes}", others)
-    product = tirx.call_llvm_pure_intrin(f"int32x{lanes}", _INSTRUCTIONS[lanes][1], factor, others)
+    place = tirx.Ramp(index(start), index(1), lanes)
+    product = sums_of_pairs(factor, _as_int16(neighbours(first, 2 * lanes)), lanes)
     k.emit(tirx.BufferStore(sums, sums[place] + product, [place]))
 
 
-def _neighbours(load: Expr, count: int) -> Expr:
+def sums_of_pairs(a: Expr, b: Expr, lanes: int) -> Expr:
+    """int32[lanes]: the products of two vectors of 2 * lanes int16, each two neighbours summed."""
+    return tirx.call_llvm_pure_intrin(f"int32x{lanes}", _INSTRUCTIONS[lanes][1], a, b)
+
+
+def neighbours(load: Expr, count: int) -> Expr:
     """What a load reads with the elements behind it, `count` in all."""
     *outer, last = load.indices
     return tirx.BufferLoad(load.source, [*outer, tirx.Ramp(last, index(1), count)])
+
+
+def _as_int16(vector: Expr) -> Expr:
+    if str(vector.ty.dtype).startswith("int16"):
+        return vector
+    return tirx.Cast(f"int16x{int(vector.ty.dtype.lanes)}", vector)

@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tvm import tirx
+
 from tilewright.backends.kernels.activations import RATIONAL_PROGRAMS
-from tilewright.backends.kernels.loops import Expr
+from tilewright.backends.kernels.loops import Expr, index
+from tilewright.backends.kernels.quads import column_sums
 from tilewright.backends.kernels.recurrent import Task
 from tilewright.backends.kernels.recurrent_cells import Apply, Lstm
 from tilewright.backends.kernels.vmath import unfused
@@ -26,6 +29,21 @@ class QuantizedLstm(Lstm):
         super().__init__(task, attrs, direction)
         self.rounded = task.k.scratch("rounded", (task.count, task.padded), task.tile.dtype)
         self.scales = task.k.scratch("scales", (task.count,))
+        self.unsigned = task.tile.dtype == "uint8"
+        if self.unsigned:
+            self.zeros = task.k.scratch("zeros", (task.count,), "int32")
+            self.sums = task.k.scratch("sums", (4 * task.padded,), "int32")
+            self._sum_weights()
+
+    def _sum_weights(self) -> None:
+        """sums = those of the weights of each column, which a zero point is multiplied with."""
+        task, k, tile = self.task, self.task.k, self.task.tile
+        rows = tile.quad_rows(task.layer.hidden)
+        with k.serial(4 * task.blocks, name="block") as block:
+            for v in range(0, tile.columns, tile.lanes):
+                found = column_sums(rows, lambda d, c: task.layer.weights(task.direction, block, d, c), v, tile.lanes)
+                place = tirx.Ramp(index(block * tile.columns + v), index(1), tile.lanes)
+                k.emit(tirx.BufferStore(self.sums, found, [place]))
 
     def step(self, s: Expr) -> None:
         task = self.task
@@ -35,6 +53,8 @@ class QuantizedLstm(Lstm):
         task.rows(s, 0, 4, self.row, last=True)
 
     def _scaled(self, r: Expr, column: Expr, total: Expr) -> Expr:
+        if self.unsigned:
+            total = total - self.zeros[r] * self.sums[column]
         scale = self.scales[r] * self.task.extra[column + _SCALES * self.task.padded]
         return unfused(self.task.b.cast(total, "float32") * scale)
 
@@ -57,7 +77,10 @@ class QuantizedLstm(Lstm):
         function(task.gates, lambda j: task.place(r, g, j))
 
     def _round(self, r: Expr) -> None:
-        """rounded = the row's state in units of its scale: 8 bits without a sign, less a zero point."""
+        """rounded = the row's state in units of its scale: 8 bits without a sign, less a zero point.
+
+        Where tiles multiply unsigned numbers, the zero point is taken off the sums instead.
+        """
         task, k, b = self.task, self.task.k, self.task.b
         low, high = self._range(r)
         width = k.let("width", high - low)
@@ -68,6 +91,9 @@ class QuantizedLstm(Lstm):
         task.each(lambda j: k.store(spare, (j,), b.round(state[r, j] / scale) + zero))
         task.each(lambda j: k.store(spare, (j,), b.select(spare[j] > 0.0, spare[j], 0.0)))
         task.each(lambda j: k.store(spare, (j,), b.select(spare[j] < 255.0, spare[j], 255.0)))
+        if self.unsigned:
+            k.store(self.zeros, (r,), b.cast(zero, "int32"))
+            zero = b.const(0, "float32")
         task.each(lambda j: k.store(self.rounded, (r, j), b.cast(spare[j] - zero, task.tile.dtype)))
 
     def _range(self, r: Expr) -> tuple[Expr, Expr]:

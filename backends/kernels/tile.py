@@ -7,13 +7,17 @@ from dataclasses import dataclass
 
 from tvm import tirx
 
-from tilewright.backends.kernels import pairs, vmath
-from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, index, quotient
+from tilewright.backends.kernels import pairs, quads, vmath
+from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, ceildiv, index, quotient
+from tilewright.backends.kernels.packing_quads import QuadRows
 from tilewright.backends.kernels.ranges import nested
 from tilewright.backends.target import Target
 
 SUMMED = ("float32", "int32")  # what register tiles multiply and sum in its own type
 
+_TOGETHER = {"int16": (2, pairs), "uint8": (4, quads)}
+"""How many neighbours along the summed axis one instruction takes, and what multiplies them, by the left operand."""
+_TEMPORARIES = 3  # registers that products of neighbours pass through
 _NEAR = 28 << 10  # bytes of B that stay in the first-level cache beside rows of A
 
 
@@ -35,13 +39,15 @@ class Tile:
     """`rows` x `columns` accumulators of 32 bits in registers; columns are whole vectors.
 
     `dtype` is that of both operands: float32, int32, whose sums wrap around, or int16, which is summed as int32; then
-    B may be int8.
+    B may be int8, and A uint8. With uint8 A is that and B int8, also summed as int32: behind its depth B has rows that
+    `packing.pack_quads` made, for `spare` quads at most.
     """
 
     rows: int
     columns: int
     lanes: int
     dtype: str = "float32"
+    spare: int = 0
 
     @property
     def vectors(self) -> int:
@@ -50,27 +56,33 @@ class Tile:
     @property
     def sums(self) -> str:
         """The dtype of the accumulators."""
-        return "int32" if self.dtype == "int16" else self.dtype
+        return "int32" if self.dtype in _TOGETHER else self.dtype
 
     @property
     def steps(self) -> int:
         """Neighbours along the summed axis that one instruction multiplies and adds."""
-        return 2 if self.dtype == "int16" else 1
+        return _TOGETHER[self.dtype][0] if self.dtype in _TOGETHER else 1
+
+    def quad_rows(self, depth: Index) -> QuadRows:
+        """The rows of a block of B for quads, which sums `depth` products."""
+        assert self.dtype == "uint8"
+        return QuadRows(int(ceildiv(depth, self.steps)), self.columns, self.spare)
 
 
-def choose_tile(machine: Vectors, columns: Index, dtype: str = "float32", depth: Index = 0) -> Tile:
+def choose_tile(machine: Vectors, columns: Index, dtype: str = "float32", depth: Index = 0, spare: int = 0) -> Tile:
     """The cheapest tile for a matrix of `columns`: padding is wasted, and small tiles load more per product.
 
     Where a block of B, `depth` rows of a tile's columns, outgrows the first-level cache, its loads cost twice as much.
     """
-    widths = [w for w in (1, 2, 3, 4) if _rows(machine, w) >= 2]
-    tiles = [Tile(_rows(machine, w), w * machine.lanes, machine.lanes, dtype) for w in widths]
+    taken = _TEMPORARIES if dtype == "uint8" else 0
+    heights = {width: _rows(machine, width, taken) for width in (1, 2, 3, 4)}
+    tiles = [Tile(h, w * machine.lanes, machine.lanes, dtype, spare) for w, h in heights.items() if h >= 2]
     return min(tiles, key=lambda tile: _cost(tile, columns, depth))
 
 
-def _rows(machine: Vectors, width: int) -> int:
+def _rows(machine: Vectors, width: int, taken: int) -> int:
     """As many rows as fit beside one row of B and one broadcast of A; even numbers leave shorter tails."""
-    rows = (machine.registers - width - 1) // width
+    rows = (machine.registers - taken - width - 1) // width
     return min(rows - rows % 2, 12)
 
 
@@ -102,18 +114,21 @@ def multiply(
     both are loads of one element, whose neighbours are loaded with it. Few rows have too few independent sums to hide
     the latency of a multiply-add: they keep several per element.
     """
+    multiplied = _TOGETHER[tile.dtype][1] if tile.steps > 1 else None
     *outer, last = depth if isinstance(depth, Sequence) else (depth,)
     inner = quotient(last, tile.steps)
     splits = max(1, 8 // (rows * tile.vectors))
     sums = [_accumulators(k, tile, rows, f"sum{s}") for s in range(splits)]
 
-    def step(place: Sequence[Expr], target: list[Buffer]) -> None:
+    def step(place: Sequence[Expr], target: list[Buffer], left: Expr | None = None) -> None:
+        """Adds what A has at `place`, or at `left` of its last axis, times what B has at `place`."""
         with k.unrolled(rows, name="r") as r:
-            if tile.steps > 1:
+            if multiplied is not None:
                 *lead, d = place
-                factor = pairs.broadcast(k, a(r, *lead, d * tile.steps), tile.lanes)
+                d = d if left is None else left
+                factor = multiplied.broadcast(k, a(r, *lead, d * tile.steps), tile.lanes)
                 for v, total in enumerate(target):
-                    pairs.accumulate(k, total, r * tile.lanes, factor, b(*place, v * tile.lanes * tile.steps))
+                    multiplied.accumulate(k, total, r * tile.lanes, factor, b(*place, v * tile.lanes * tile.steps))
                 return
             factor = k.let("a", a(r, *place))
             for v, total in enumerate(target):
@@ -129,6 +144,10 @@ def multiply(
         if splits > 1:
             with k.serial(inner - whole * splits, name="d") as rest:
                 step((*place, rest + whole * splits), sums[0])
+    if tile.spare:
+        spare = quads.SpareQuads(tile.quad_rows(last), b)
+        with k.serial(k.let("count", spare.count()), name="e") as e:
+            step((spare.row(e),), sums[0], k.let("quad", spare.place(e)))
     _write_sums(k, tile, rows, sums, out)
 
 

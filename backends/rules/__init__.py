@@ -79,10 +79,10 @@ class Emitted:
 
 def emit_text(text: str, name: str, target: Target) -> Emitted:
     """The kernel for a text that `kernel_text.write` made. Raises BuildError, with each rule's reason, if none fits."""
-    body, weights, scaled = kernel_text.read(text)
+    body, weights = kernel_text.read(text)
     reasons: list[str] = []
     for rule in RULES:
-        group = Group(body, weights, scaled, name, target)
+        group = Group(body, weights, name, target)
         if reason := rule.declines(group):
             reasons.append(f"{rule.name}: {reason}")
             continue

@@ -11,12 +11,15 @@ from tilewright.backends.kernels.gemm import gemm, gemm_of_scaled
 from tilewright.backends.kernels.group import Group, Layout
 from tilewright.backends.kernels.loops import Expr, Index, index
 from tilewright.backends.kernels.packing import pack_b, packed_b_shape
+from tilewright.backends.kernels.packing_quads import pack_quads, packed_quads_shape
+from tilewright.backends.kernels.quads import has_quads
 from tilewright.backends.kernels.ranges import product as count
 from tilewright.backends.kernels.scaled import pack_scaled_b, packed_scaled_b_shape
 from tilewright.backends.kernels.tile import Tile, Vectors, choose_tile
 from tilewright.backends.rules.operands import unsuited
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.graph import Value
+from tilewright.ir.quads import QUAD
 
 
 def declines(group: Group) -> str:
@@ -24,7 +27,8 @@ def declines(group: Group) -> str:
     if node is None or node.op.name != "matmul":
         return "is not a matmul"
     left, right = node.inputs
-    if reason := unsuited(node, group.target, left.shape[-1]):
+    in_quads = group.spare_quads(right) is not None and int(right.shape[0]) % QUAD == 0
+    if not in_quads and (reason := unsuited(node, group.target, left.shape[-1])):
         return reason
     if group.is_empty:
         return "sums nothing"
@@ -38,9 +42,8 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     assert node is not None
     left, right = node.inputs
     depth, columns = (int(d) for d in right.shape)
-    scaled = group.is_scaled(right)
-    tile = choose_tile(Vectors.of(group.target), columns, left.dtype, 0 if scaled else depth)
-    layouts = {right: _scaled_layout(tile, depth, columns) if scaled else _layout(tile, depth, columns)}
+    tile, layout = _stored(group, left.dtype, right, depth, columns)
+    layouts = {right: layout}
     group.place(layouts, held=node.results[0])
     leading = group.shape(left)[:-1]
     rows = count(leading)
@@ -50,19 +53,25 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     def store(i: Expr, j: Expr, value: Expr) -> None:
         finish((*unflatten(i, leading), j), value)
 
-    product = gemm_of_scaled if scaled else gemm
+    product = gemm_of_scaled if group.is_scaled(right) else gemm
     product(group.k, tile, rows, columns, depth, lambda i, d: flat[i, d], group.inputs[right], store)
     return layouts
 
 
-def _layout(tile: Tile, depth: int, columns: int) -> Layout:
+def _stored(group: Group, dtype: str, right: Value, depth: int, columns: int) -> tuple[Tile, Layout]:
+    """The register tile, and how the weights lie in memory for it."""
+    machine, spare = Vectors.of(group.target), group.spare_quads(right)
+    if group.is_scaled(right):
+        tile = choose_tile(machine, columns, dtype)
+        shape = packed_scaled_b_shape(depth, columns, tile.columns)
+        return tile, Layout(partial(pack_scaled_b, nb=tile.columns), shape, "int8")
+    if dtype == "uint8" and spare is not None and has_quads(group.target):
+        tile = choose_tile(machine, columns, dtype, depth, spare)
+        shape = packed_quads_shape(depth, columns, tile.columns, spare)
+        return tile, Layout(partial(pack_quads, nb=tile.columns, spare=spare), shape)
+    tile = choose_tile(machine, columns, "int16" if dtype == "uint8" else dtype, depth)
     shape = packed_b_shape(depth, columns, tile.columns, tile.steps)
-    return Layout(partial(pack_b, nb=tile.columns, steps=tile.steps), shape)
-
-
-def _scaled_layout(tile: Tile, depth: int, columns: int) -> Layout:
-    shape = packed_scaled_b_shape(depth, columns, tile.columns)
-    return Layout(partial(pack_scaled_b, nb=tile.columns), shape, "int8")
+    return tile, Layout(partial(pack_b, nb=tile.columns, steps=tile.steps), shape)
 
 
 def unflatten(flat: Expr, sizes: Sequence[Index]) -> list[Index]:

@@ -1,4 +1,7 @@
-"""What register tiles multiply: numbers that are summed in their own type, or 16-bit integers in pairs."""
+"""What register tiles multiply: numbers that are summed in their own type, or 16-bit integers in pairs.
+
+Matrix products also take unsigned 8 bits, in fours or pairs: see the rule for them.
+"""
 
 from __future__ import annotations
 

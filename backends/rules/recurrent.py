@@ -9,7 +9,9 @@ from functools import partial
 from tilewright.backends.kernels.group import Group, Layout
 from tilewright.backends.kernels.loops import Buffer, Expr, Index, ceildiv, index, minimum
 from tilewright.backends.kernels.packing import pack_gates, packed_b_shape
+from tilewright.backends.kernels.packing_quads import pack_quad_gates, packed_quads_shape
 from tilewright.backends.kernels.pairs import WEIGHTS, has_pairs
+from tilewright.backends.kernels.quads import has_quads
 from tilewright.backends.kernels.quantized_cells import QuantizedLstm
 from tilewright.backends.kernels.ranges import maximum, nested, product, tasks, worth_forking
 from tilewright.backends.kernels.recurrent import Layer, Load, Task, walk
@@ -59,15 +61,21 @@ def _tile(group: Group, weights: Value) -> Tile:
     machine = Vectors.of(group.target)
     if weights.dtype == "float64":
         machine = Vectors(machine.lanes // 2, machine.registers)
-    dtype = weights.dtype
+    dtype, spare = weights.dtype, 0
     if dtype in WEIGHTS:
         dtype = "int16" if has_pairs(group.target) else "int32"
-    tile = choose_tile(machine, group.b.dim(weights.shape[2]), dtype)
+        if has_quads(group.target) and (found := group.spare_quads(weights)) is not None:
+            dtype, spare = "uint8", found
+    tile = choose_tile(machine, group.b.dim(weights.shape[2]), dtype, spare=spare)
     return replace(tile, rows=min(tile.rows, _ROWS))
 
 
 def _layout(tile: Tile, weights: Value, gates: int) -> Layout:
     directions, _, hidden = (int(d) for d in weights.shape)
+    if tile.dtype == "uint8":
+        blocks, *block = packed_quads_shape(hidden, hidden, tile.columns, tile.spare)
+        in_quads = partial(pack_quad_gates, gates=gates, nb=tile.columns, spare=tile.spare)
+        return Layout(in_quads, (directions, gates * blocks, *block))
     blocks, *block = packed_b_shape(hidden, hidden, tile.columns, tile.steps)
     packing = partial(pack_gates, gates=gates, nb=tile.columns, steps=tile.steps)
     return Layout(packing, (directions, gates * blocks, *block))

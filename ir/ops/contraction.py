@@ -37,7 +37,7 @@ from tilewright.ir.types import NUMERIC, TensorType, tensor
 if TYPE_CHECKING:
     from tilewright.ir.graph import Node
 
-WIDER = {"int32": ("int8", "int16")}  # what may be multiplied and summed in a wider type
+WIDER = {"int32": ("int8", "uint8", "int16")}  # what may be multiplied and summed in a wider type
 
 
 def _infer_matmul(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
@@ -99,6 +99,7 @@ def _samples_matmul() -> Sequence[Sample]:
         Sample((tensor("bfloat16", 3, 8), tensor("bfloat16", 8, 4))),
         Sample((tensor("int16", "n", 8), tensor("int16", 8, 20)), {"dtype": "int32"}),
         Sample((tensor("int16", 2, 3, 4), tensor("int8", 4, 5)), {"dtype": "int32"}),
+        Sample((tensor("uint8", "n", 12), tensor("int8", 12, 5)), {"dtype": "int32"}),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tilewright.backends import kernel_text
+from tilewright.backends.kernel_text import Weights
 from tilewright.ir.dims import symbol
 from tilewright.ir.parse import parse
 
@@ -17,7 +18,7 @@ graph(i0: float32[{a}, 4], i1: float32[{b}, 4], i2: int64[n]) {{
 
 
 def written(**names: str) -> tuple[str, dict[str, str]]:
-    text, named = kernel_text.write(parse(LAYER.format(**names)), [1])
+    text, named = kernel_text.write(parse(LAYER.format(**names)), Weights(frozenset({1})))
     return text, dict(named)
 
 
@@ -46,7 +47,7 @@ def test_sizes_that_are_passed_keep_their_order() -> None:
     body = (
         "graph(i0: float32[4]) {{ %0 = slice(i0) {{starts=({b},), sizes=({a} + -1*{b},), steps=(1,)}} return o0=%0 }}"
     )
-    text, named = kernel_text.write(parse(body.format(a="_s9", b="_s10")), [])
+    text, named = kernel_text.write(parse(body.format(a="_s9", b="_s10")), Weights())
     scalars = kernel_text.scalar_symbols(kernel_text.read(text)[0])
     assert [named[s] for s in scalars] == ["_s9", "_s10"]
 
@@ -54,7 +55,7 @@ def test_sizes_that_are_passed_keep_their_order() -> None:
 def test_names_stay_where_types_would_come_out_otherwise() -> None:
     """The shorter text of two equal sizes is chosen, and new names change lengths."""
     body = parse("graph(i0: float32[2*_s1], i1: float32[_s100]) { %0 = add(i0, i1) return o0=%0 }")
-    text, named = kernel_text.write(body, [])
+    text, named = kernel_text.write(body, Weights())
     again = kernel_text.read(text)[0]
     back = {short: symbol(name) for short, name in named.items()}
     assert again.outputs[0].type.bind(back) == body.outputs[0].type
@@ -62,8 +63,9 @@ def test_names_stay_where_types_would_come_out_otherwise() -> None:
 
 def test_the_text_reads_back() -> None:
     layer = parse(LAYER.format(a="_s9", b="_s10", weight="layers.0.scale"))
-    text, _ = kernel_text.write(layer, [1, 2], [2])
-    body, weights, scaled = kernel_text.read(text)
-    assert (weights, scaled) == ({1, 2}, {2})
+    weights = Weights(frozenset({1, 2}), frozenset({2}), {1: 8})
+    text, _ = kernel_text.write(layer, weights)
+    body, found = kernel_text.read(text)
+    assert found == weights
     assert kernel_text.scalar_symbols(body) == ()
-    assert kernel_text.write(body, sorted(weights), scaled)[0] == text
+    assert kernel_text.write(body, weights)[0] == text

@@ -16,7 +16,7 @@ from tilewright.ir import Graph, Value, apply, constant, input_value, tensor
 from tilewright.passes import pipeline
 from tilewright.passes.fuse import fuse
 
-TARGETS = ("x86-64-v2", "haswell", "core-avx2", "skylake-avx512", "znver4", "native")
+TARGETS = ("x86-64", "x86-64-v2", "haswell", "core-avx2", "skylake-avx512", "znver4", "native")
 
 
 def weight(*shape: int) -> Value:
@@ -30,6 +30,14 @@ def image_kernel(x: Value, w: Value, **attrs: Any) -> Value:
 
 def product(x: Value) -> Value:
     return apply("gelu", apply("matmul", x, weight(24, 70)))
+
+
+def integer_product(x: Value) -> Value:
+    """Few of the weights are too large for two products in 16 bits."""
+    weights = np.random.default_rng(0).integers(-60, 61, (64, 70))
+    weights[8:10, 3], weights[20:22, 69] = 127, -128
+    octets = apply("cast", apply("abs", apply("mul", x, constant(40, "float32"))), to="uint8")
+    return apply("matmul", octets, constant(weights, "int8"), dtype="int32")
 
 
 def convolution(x: Value) -> Value:
@@ -58,6 +66,7 @@ def exponential(x: Value) -> Value:
 
 CASES: dict[str, tuple[Callable[[Value], Value], tuple[Any, ...], tuple[dict[str, int], ...]]] = {
     "product": (product, ("m", 24), ({"m": 1}, {"m": 29})),
+    "integer product": (integer_product, ("m", 64), ({"m": 1}, {"m": 29})),
     "convolution": (convolution, (1, "h", "w", 24), ({"h": 5, "w": 9}, {"h": 13, "w": 33})),
     "depthwise": (depthwise, (1, "h", "w", 24), ({"h": 5, "w": 9}, {"h": 13, "w": 33})),
     "channels first": (channels_first, (1, 24, "h", "w"), ({"h": 5, "w": 9}, {"h": 13, "w": 33})),

@@ -10,8 +10,10 @@ from tilewright.backends.kernels import gemm as gemm_module
 from tilewright.backends.kernels.gemm import batched_gemm, gemm, gemm_of_scaled
 from tilewright.backends.kernels.loops import Index, Loops
 from tilewright.backends.kernels.packing import pack_b, packed_b_shape
+from tilewright.backends.kernels.packing_quads import pack_quads, packed_quads_shape
 from tilewright.backends.kernels.scaled import pack_scaled_b, packed_scaled_b_shape
 from tilewright.backends.kernels.tile import Tile, Vectors, choose_tile
+from tilewright.ir.quads import QUAD
 
 AVX2 = Vectors(lanes=8, registers=16)
 
@@ -84,6 +86,32 @@ def test_pairs(columns: int, depth: int, weights: str) -> None:
     for count in rows_of(tile):
         left = random.integers(-(2**15), 2**15, (count, depth)).astype(np.int16)
         result = kernel(left, pack_b(matrix, tile.columns, tile.steps), np.zeros((count, columns), np.int32))
+        np.testing.assert_array_equal(result, left.astype(np.int32) @ matrix.astype(np.int32))
+
+
+@pytest.mark.usefixtures("steps")
+@pytest.mark.parametrize("large", [0, 1, 20])
+@pytest.mark.parametrize(("columns", "depth"), [(768, 160), (100, 192), (5, 200), (8, 164), (101, 1060)])
+def test_quads(columns: int, depth: int, large: int) -> None:
+    """Sums of products of 8-bit integers are exact, also where two of them outgrow 16 bits."""
+    random = np.random.default_rng(depth)
+    matrix = random.integers(-64, 65, (depth, columns)).astype(np.int8)
+    for quad in random.choice(depth // QUAD, large, replace=False):
+        matrix[quad * QUAD : quad * QUAD + 2, random.integers(columns)] = random.choice([127, -128], 2)
+    tile = choose_tile(NATIVE, columns, "uint8", depth, spare=8 * -(-large // 8))
+    k = Loops("quads")
+    rows, shape = k.dim("rows"), packed_quads_shape(depth, columns, tile.columns, tile.spare)
+    x, w, y = (
+        k.buffer("x", (rows, depth), "uint8"),
+        k.buffer("w", shape, "int8"),
+        k.buffer("y", (rows, columns), "int32"),
+    )
+    gemm(k, tile, rows, columns, depth, lambda i, d: x[i, d], w, lambda i, j, value: k.store(y, (i, j), value))
+    kernel = Built(k)
+    for count in rows_of(tile):
+        left = random.integers(0, 256, (count, depth)).astype(np.uint8)
+        left[0] = 255
+        result = kernel(left, pack_quads(matrix, tile.columns, tile.spare), np.zeros((count, columns), np.int32))
         np.testing.assert_array_equal(result, left.astype(np.int32) @ matrix.astype(np.int32))
 
 

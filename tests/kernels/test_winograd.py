@@ -68,9 +68,8 @@ def test_tails(channels: int, outputs: int, machine: Vectors) -> None:
 
 def test_builds_for_wide_vectors() -> None:
     conv = "conv(i0, i1) {channels_last=True, dilations=(1, 1), groups=1, pads=(1, 1, 1, 1), strides=(1, 1)}"
-    text = (
-        f"weights 1\nscaled\ngraph(i0: float32[n, h, w, 48], i1: float32[40, 48, 3, 3]) {{ %0 = {conv} return o0=%0 }}"
-    )
+    graph = f"graph(i0: float32[n, h, w, 48], i1: float32[40, 48, 3, 3]) {{ %0 = {conv} return o0=%0 }}"
+    text = f"weights 1\nscaled\nquads\n{graph}"
     target = parse_target("llvm -mcpu=znver4")
     emitted = emit_text(text, "wide", target)
     assert emitted.rule == "winograd"
