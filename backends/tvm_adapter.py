@@ -82,8 +82,8 @@ _LOOPS_PIPELINE = (
 _UNCHECKED_PIPELINE = _after(_LOOPS_PIPELINE, tirx.transform.MakePackedAPI(), tirx.transform.SkipAssert())
 
 
-# Loop strength reduction takes half of LLVM's time on unrolled tiles, whose addresses it does not improve. Constants of
-# what follows a tile, as relu's zero, are not worth a register across its loop: the sums would go to memory in each step.
+# Loop strength reduction takes half of LLVM's time on unrolled tiles, whose addresses it does not improve. Constants
+# of what follows a tile, as relu's zero, are not worth a register across its loop: sums would go to memory instead.
 _OPTIONS = ("-disable-lsr:bool=true", "-disable-machine-licm:bool=true")
 
 

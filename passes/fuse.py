@@ -139,6 +139,8 @@ class _Groups:
         if reader.op.kind is Kind.SERIAL:
             return False
         if reader.op.kind is Kind.CONTRACTION:
+            if reader.op.name == "matmul" and reader.inputs[1].is_constant and reader.inputs[1].rank == 2:
+                return False  # packed weights are read once for many rows, if these lie one after the other
             moves = MOVES.get(reader.op.name, ())
             return all(n.op.name in moves for n in self.members[producer])
         if reader.op.name == "concat" or any(n.op.name == "concat" for n in self.members[producer]):

@@ -29,6 +29,7 @@ _CACHE = 1 << 15  # elements of input that a task may read: a share of the secon
 _RESULTS = (24, 384)  # places a task, at least (each reads all weights) and at most
 _TASKS = 16  # enough to balance the threads
 _FORK_WORK = 300_000  # multiply-adds that take longer than waking the threads
+_FAR_APART = 4  # rows from tap to tap, with which neighbouring results share too few
 _MUCH = 2_000  # multiply-adds a place that make even a small image worth it
 
 Store = Callable[[Index, Index, Indices, Expr, Expr], None]
@@ -91,10 +92,38 @@ def emit_conv_last(k: Loops, tile: Tile, conv: ConvLast, image: Buffer, weights:
     `image` is [batch, *axes, channels]; `pack_conv_last` made `weights` for `tile.columns`, of groups * phases groups.
     `store` is called with vectors of result channels `o`.
     """
-    axes, restored = normalised(conv.axes)
+    axes, restored = _spread(*normalised(conv.axes))
     flat = k.view(image, (product((conv.batch, *(axis.size for axis in axes), conv.channels)),))
     kernel = _Kernel(k, tile, replace(conv, axes=axes), flat, weights)
     kernel.emit(lambda n, phase, places, o, value: store(n, phase, restored(places), o, value))
+
+
+@dataclass(frozen=True)
+class Taps:
+    """Neighbouring taps of an axis."""
+
+    first: Index
+    count: Index
+
+
+def _inside_taps(k: Loops, axis: Axis, result: Index) -> Taps:
+    """Those that read the image, and not its padding, for one result of an axis."""
+    if not axis.is_padded:
+        return Taps(0, axis.kernel)
+    origin = axis.source(result, 0)
+    first = named(k, "first", div_up(maximum(0, -origin), axis.dilation))
+    end = div_up(maximum(0, minimum(axis.size - origin, axis.kernel * axis.dilation)), axis.dilation)
+    return Taps(first, named(k, "count", maximum(0, end - first)))
+
+
+def _spread(
+    axes: tuple[Axis, ...], restored: Callable[[Indices], Indices]
+) -> tuple[tuple[Axis, ...], Callable[[Indices], Indices]]:
+    """Rows whose taps are far apart as a leading axis: a task then copies those that it reads, and none between."""
+    *_, high, wide = axes
+    if high.kernel == 1 or high.dilation < _FAR_APART:
+        return axes, restored
+    return (*axes[:-1], Axis(1), wide), lambda places: restored((*places[:-2], places[-1]))
 
 
 @dataclass(frozen=True)
@@ -136,15 +165,24 @@ class _Kernel:
         chunk = _chunk(blocks, product(outer))
         with tasks(k, (*outer, div_up(blocks, chunk)), conv.worth()) as (n, kernel, *place, part):
             block = Block.at(k, grid, tuple(place))
-            source = self._copy(grid, block, n) if self.copies else self._original(block, n)
+            taps = [_inside_taps(k, axis, i) for axis, i in zip(conv.axes[:-2], block.lead, strict=True)]
+            source = self._copy(grid, block, n, taps) if self.copies else self._original(block, n)
             with k.serial(minimum(chunk, blocks - part * chunk)) as b, k.serial(block.rows) as row:
                 column_block = named(k, "block", part * chunk + b)
                 with k.serial(div_up(block.columns, self.tile.rows)) as t:
                     first = named(k, "first", index(t) * self.tile.rows)
-                    self._tile(source, weights, block, (n, kernel, column_block), row, first, store)
+                    self._tile(source, weights, block, taps, (n, kernel, column_block), row, first, store)
 
     def _tile(
-        self, source: Source, weights: Buffer, block: Block, at_block: Indices, row: Index, first: Index, store: Store
+        self,
+        source: Source,
+        weights: Buffer,
+        block: Block,
+        taps: Sequence[Taps],
+        at_block: Indices,
+        row: Index,
+        first: Index,
+        store: Store,
     ) -> None:
         k, tile, conv = self.k, self.tile, self.conv
         n, kernel, b = at_block
@@ -154,11 +192,15 @@ class _Kernel:
         start = source.base + row * (high.stride * source.pitch) + first * step + g * conv.depth
         at = named(k, "at", start)
 
+        def of_all(place: Sequence[Expr]) -> Sequence[Expr]:
+            lead = [t.first + i for t, i in zip(taps, place, strict=False)]
+            return (*lead, *place[len(taps) :])
+
         def part(count: int, skip: Index, out: Callable[[Expr, Expr, Expr], None]) -> None:
             multiply(
-                k, tile, count, self.extents,
-                lambda r, *place: source.buffer[at + (r + skip) * step + self._tap(source, place)],
-                lambda *place: weights[(kernel, b, *place)],
+                k, tile, count, (*(t.count for t in taps), *self.extents[len(taps) :]),
+                lambda r, *place: source.buffer[at + (r + skip) * step + self._tap(source, of_all(place))],
+                lambda *place: weights[(kernel, b, *of_all(place))],
                 out,
             )  # fmt: skip
 
@@ -188,19 +230,19 @@ class _Kernel:
         row = n * high.size + block.row * high.stride
         return Source(self.image, row * pitch + block.column * (wide.stride * self.conv.channels), 0, pitch)
 
-    def _copy(self, grid: Grid, block: Block, n: Index) -> Source:
-        """A patch: for each tap of the leading axes the rows that the block reads, with the padding."""
+    def _copy(self, grid: Grid, block: Block, n: Index, taps: Sequence[Taps]) -> Source:
+        """A patch: for each of `taps` of the leading axes the rows that the block reads, with the padding."""
         k, channels = self.k, self.conv.channels
         *lead, high, wide = self.conv.axes
         rows = named(k, "rows", reads(high, grid.rows))
         pitch = named(k, "pitch", reads(wide, grid.columns) * channels)
         plane = named(k, "plane", rows * pitch)
         patch = k.scratch("patch", (product([axis.kernel for axis in lead]) * plane,), self.tile.dtype)
-        taps = [axis.kernel for axis in lead]
-        with nested(k, taps) as at, k.serial(reads(high, block.rows)) as y:
+        with nested(k, [t.count for t in taps]) as place, k.serial(reads(high, block.rows)) as y:
             start: Index = 0
-            for size, tap in zip(taps, at, strict=True):
-                start = start * size + tap
+            at = [t.first + i for t, i in zip(taps, place, strict=True)]
+            for axis, tap in zip(lead, at, strict=True):
+                start = start * axis.kernel + tap
             places = [a.source(i, 0) + t * a.dilation for a, i, t in zip(lead, block.lead, at, strict=True)]
             places.append(named(k, "source", high.source(block.row, 0) + y))
             copy_row(k, self.tile.lanes, self.conv, self.image, n, places, block, patch, start * plane + y * pitch)

@@ -56,6 +56,31 @@ def test_matmul_between_transposes() -> None:
     assert kernels(named([result], [x, y]), {"b": 1, "s": 1, "t": 17}, {"b": 2, "s": 16, "t": 3}) == 1
 
 
+def test_a_transpose_stays_in_front_of_packed_weights() -> None:
+    """Each of its rows would be a product of its own, which packs all weights again."""
+    (x,) = given(x=("t", "b", 24))
+    result = apply("matmul", apply("transpose", x, perm=(1, 0, 2)), weight(24, 33))
+    graph = named([result], [x])
+    rules = {row.origin for row in compiled(graph).report(profile=False).rows}
+    assert kernels(graph, {"t": 1, "b": 1}, {"t": 40, "b": 3}) == 2
+    assert "packed gemm" in rules
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("dilation", [4, 9, 30])
+def test_taps_that_are_far_apart(rank: int, dilation: int) -> None:
+    """Some rows read the padding alone; also results that read nothing else."""
+    x = input_value("x", tensor(FLOAT, "n", *"hwd"[:rank], 5))
+    pads = (dilation,) * rank + (dilation + 3,) * rank
+    attrs: dict[str, Any] = {"dilations": (dilation,) * rank, "strides": (2,) + (1,) * (rank - 1), "pads": pads}
+    result = apply("conv", x, weight(9, 5, *(3,) * rank), channels_last=True, groups=1, **attrs)
+    sizes = [dict(zip("nhwd", found, strict=True)) for found in ((1, 7, 6, 2), (2, 17, 9, 3))]
+    kernels(
+        named([apply("maximum", result, constant(0, FLOAT))], [x]),
+        *({k: s[k] for k in "nhwd"[: rank + 1]} for s in sizes),
+    )
+
+
 def test_attention_between_transposes() -> None:
     x, mask = given(x=("b", "s", 2, 8), mask=("b", 1, 1, "s"))
     q, k, v = (apply("transpose", apply("mul", x, constant(f, FLOAT)), perm=(0, 2, 1, 3)) for f in (1, 2, 3))
