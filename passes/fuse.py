@@ -148,7 +148,12 @@ class _Groups:
         grows = not dims.equal(reader.results[0].type.size, producer.results[0].type.size)
         if reader.op.kind is Kind.REDUCTION:
             return reader.inputs[0].node is producer
-        return not grows or not any(n.op.name in COSTLY for n in self.members[producer])
+        return not grows or not any(_is_costly(n) for n in self.members[producer])
+
+
+def _is_costly(node: Node) -> bool:
+    """Better computed once than for each element that reads it."""
+    return node.op.name in COSTLY or (node.op.name == "resize" and node.attrs["mode"] != "nearest")
 
 
 def post_dominators(graph: Graph) -> Mapping[Node | None, Node | None]:

@@ -19,6 +19,7 @@ from tilewright.passes.layer_norm import layer_norm
 from tilewright.passes.merge_products import merge_products
 from tilewright.passes.narrow_products import narrow_products
 from tilewright.passes.narrow_tables import narrow_tables
+from tilewright.passes.resize_by_axes import resize_by_axes
 from tilewright.passes.rms_norm import rms_norm
 from tilewright.passes.share_subexpressions import share_subexpressions
 from tilewright.passes.simplify import simplify
@@ -46,6 +47,7 @@ PIPELINE: tuple[Pass, ...] = (
     share_subexpressions,
     merge_products,
     channels_last,
+    resize_by_axes,
     simplify,
     fold_constants,
     share_subexpressions,
