@@ -15,17 +15,22 @@ from tilewright.ir.op import Array
 QUAD = 4
 _LARGEST = 128  # the sizes of two weights, summed: 255 * 128 is less than 2**15
 _SPAN = 64  # neighbouring columns from a multiple of 8 on, which hold those that kernels take together
-_STEP = 8  # kernels for numbers of spare quads that differ by less are the same
+_GROUP = 8  # columns
+_LEAST = 8  # spare quads, and powers of two beyond, so that matrices of one shape mostly share a kernel
 _MOST = 1 / 8  # of all quads may be spare, beyond which products of 16 bits are as fast
+_PIECE = 64 * _GROUP  # columns that are looked at together
 
 
 def halves(weights: Array) -> tuple[Array, Array]:
     """int8 [K, N], K even -> two such whose sum it is, and whose products with unsigned 8 bits sum up in 16 bits."""
-    depth, columns = weights.shape
-    sizes = np.abs(weights.astype(np.int16)).reshape(depth // 2, 2, columns)
-    large = np.repeat(sizes.sum(axis=1) > _LARGEST, 2, axis=0)
-    spare = np.where(large, weights.astype(np.int16) // 2, 0).astype(np.int8)
+    spare = np.where(np.repeat(_too_large(weights), 2, axis=0), weights >> 1, np.int8(0))
     return weights - spare, spare
+
+
+def _too_large(weights: Array) -> Array:
+    """bool [K / 2, N]: the pairs of neighbours in a column whose products do not sum up in 16 bits."""
+    sizes = np.abs(weights.astype(np.int16))
+    return np.asarray(sizes[0::2] + sizes[1::2] > _LARGEST)
 
 
 def padded(weights: Array) -> Array:
@@ -36,22 +41,26 @@ def padded(weights: Array) -> Array:
 def spare_quads(matrices: Iterable[Array]) -> int | None:
     """How many quads of rows of int8 [K, N] have to be multiplied twice, at most, for columns side by side.
 
-    Rounded up to a multiple of 8. None if they are too many to be worth it.
+    Rounded up, to a power of two. None if they are too many to be worth it.
     """
     most = 0
     for matrix in matrices:
-        depth, columns = padded(matrix).shape
-        spare = halves(padded(matrix))[1].reshape(depth // QUAD, QUAD, columns)
-        count = _most_in_span(np.asarray(spare.any(axis=1)))
-        if count > len(spare) * _MOST:
+        groups = _groups(matrix)
+        width = _SPAN // _GROUP
+        spans = (groups[:, i : i + width].any(axis=1).sum() for i in range(groups.shape[1]))
+        count = max(map(int, spans), default=0)
+        if count > len(groups) * _MOST:
             return None
         most = max(most, count)
-    return -(-most // _STEP) * _STEP
+    return max(_LEAST, 1 << (most - 1).bit_length()) if most else 0
 
 
-def _most_in_span(marked: Array) -> int:
-    """The most rows of bool [Q, N] that are marked within a span of columns."""
-    filled = np.pad(marked, ((0, 0), (0, -marked.shape[1] % _STEP)))
-    groups = filled.reshape(len(filled), filled.shape[1] // _STEP, _STEP).any(axis=2)
-    spans = (np.asarray(groups)[:, i : i + _SPAN // _STEP].any(axis=1).sum() for i in range(groups.shape[1]))
-    return max(map(int, spans), default=0)
+def _groups(matrix: Array) -> Array:
+    """bool [K / 4, N / 8], rounded up: which quads of rows have too large pairs in each group of columns."""
+    pieces: list[Array] = [np.zeros((-(-len(matrix) // QUAD), 0), np.bool_)]
+    for start in range(0, matrix.shape[1], _PIECE):
+        large = _too_large(padded(matrix[:, start : start + _PIECE]))
+        quads = large[0::2] | large[1::2]
+        filled = np.pad(quads, ((0, 0), (0, -quads.shape[1] % _GROUP)))
+        pieces.append(np.asarray(filled.reshape(len(quads), filled.shape[1] // _GROUP, _GROUP).any(axis=2)))
+    return np.concatenate(pieces, axis=1)

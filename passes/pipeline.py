@@ -53,6 +53,7 @@ PIPELINE: tuple[Pass, ...] = (
     share_subexpressions,
     narrow_products,
     fold_constants,
+    share_subexpressions,
     last_bits,
     fuse,
 )

@@ -22,8 +22,10 @@ def resize_by_axes(graph: Graph) -> Graph:
 
 
 def _by_axes(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+    if node.op.name != "resize":
+        return None
     x, attrs = inputs[0], node.attrs
-    if node.op.name != "resize" or attrs["mode"] == "nearest" or attrs["operands"] or attrs["axes"] is not None:
+    if attrs["mode"] == "nearest" or attrs["operands"] or attrs["axes"] is not None:
         return None
     if x.dtype not in ("float32", "float64"):  # sums would be rounded in between
         return None

@@ -29,7 +29,8 @@ _CACHE = 1 << 15  # elements of input that a task may read: a share of the secon
 _RESULTS = (24, 384)  # places a task, at least (each reads all weights) and at most
 _TASKS = 16  # enough to balance the threads
 _FORK_WORK = 300_000  # multiply-adds that take longer than waking the threads
-_FAR_APART = 4  # rows from tap to tap, with which neighbouring results share too few
+_FAR_APART = 2  # times as many rows from the first tap to the last as all taps read by themselves
+_WIDTH = 32  # places in a row, where they are not known
 _MUCH = 2_000  # multiply-adds a place that make even a small image worth it
 
 Store = Callable[[Index, Index, Indices, Expr, Expr], None]
@@ -92,7 +93,7 @@ def emit_conv_last(k: Loops, tile: Tile, conv: ConvLast, image: Buffer, weights:
     `image` is [batch, *axes, channels]; `pack_conv_last` made `weights` for `tile.columns`, of groups * phases groups.
     `store` is called with vectors of result channels `o`.
     """
-    axes, restored = _spread(*normalised(conv.axes))
+    axes, restored = _spread(*normalised(conv.axes), conv.channels)
     flat = k.view(image, (product((conv.batch, *(axis.size for axis in axes), conv.channels)),))
     kernel = _Kernel(k, tile, replace(conv, axes=axes), flat, weights)
     kernel.emit(lambda n, phase, places, o, value: store(n, phase, restored(places), o, value))
@@ -117,11 +118,16 @@ def _inside_taps(k: Loops, axis: Axis, result: Index) -> Taps:
 
 
 def _spread(
-    axes: tuple[Axis, ...], restored: Callable[[Indices], Indices]
+    axes: tuple[Axis, ...], restored: Callable[[Indices], Indices], channels: int
 ) -> tuple[tuple[Axis, ...], Callable[[Indices], Indices]]:
-    """Rows whose taps are far apart as a leading axis: a task then copies those that it reads, and none between."""
+    """Rows whose taps are far apart as a leading axis: a task then copies those that it reads, and none between.
+
+    Else a task copies all rows from its first tap to its last, which is less where it has several rows of results.
+    """
     *_, high, wide = axes
-    if high.kernel == 1 or high.dilation < _FAR_APART:
+    width = wide.results if isinstance(wide.results, int) else _WIDTH
+    rows = max(1, max(_CACHE // channels, _RESULTS[0]) // max(1, width))
+    if (high.kernel - 1) * high.dilation < _FAR_APART * high.kernel * rows:
         return axes, restored
     return (*axes[:-1], Axis(1), wide), lambda places: restored((*places[:-2], places[-1]))
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from tvm import tirx
 
 from tilewright.backends.kernels.loops import (
@@ -28,6 +29,7 @@ from tilewright.backends.kernels.loops import (
     product,
     quotient,
 )
+from tilewright.backends.kernels.quads import SpareQuads
 from tilewright.backends.kernels.scaled import ROWS_OF_SCALES
 from tilewright.backends.kernels.tile import Tile, finished_tile, multiply, row_tiles
 
@@ -36,7 +38,7 @@ Store = Callable[..., None]
 
 _ROWS_AT_ONCE = 256  # rows of A that share one pass over B, at most
 _LEAST = 4  # tiles of rows that share one pass over B
-_CACHE = 1 << 16  # elements of A that stay in the second-level cache while B passes by
+_CACHE = 1 << 18  # bytes of A that stay in the second-level cache while B passes by
 _FAR = 1 << 22  # bytes of B, of which the caches keep too little from one tile of rows to the next
 _PIECE = 6 << 10  # elements of B that stay in the first-level cache beside rows of A
 _ROWS_TOGETHER = 132  # rows of A that pass by a piece of B, about
@@ -46,18 +48,18 @@ _LINE = 64  # bytes that one prefetch brings
 def gemm(k: Loops, tile: Tile, rows: Index, columns: Index, depth: Index, a: Load, b: Buffer, store: Store) -> None:
     """store(i, j, sum over d of a(i, d) * B[d, j]) for a constant B.
 
-    `a(i, d)` gives numbers of `tile.dtype`; it is evaluated once for each block of columns. `b` is [ceil(columns /
-    tile.columns), depth / tile.steps, tile.columns * tile.steps], of that type, as `packing.pack_b` makes it, or, for
-    quads, `pack_quads`. `store` emits the statements for one element, inside a vectorized loop over j.
+    `a(i, d)` gives numbers as `Tile` says; it is evaluated once for each block of columns. `b` is [ceil(columns /
+    tile.columns), depth / tile.steps, tile.columns * tile.steps], as `pack_b` makes it, or for uint8 `pack_quads`.
+    `store` emits the statements for one element, inside a vectorized loop over j.
     """
-    far = isinstance(depth, int) and isinstance(columns, int) and depth * columns * itemsize(b) >= _FAR
-    if far and not tile.spare:
+    if isinstance(depth, int) and isinstance(columns, int) and depth * columns * itemsize(b) >= _FAR:
         few = rows <= _LEAST * tile.rows  # which leave nothing to fetch behind
         step = _either(few, depth, _even_step(depth, _PIECE // tile.columns))
         steps = _Steps(step, 0, lambda block: lambda start, _: _rows_from(b, block, quotient(start, tile.steps)))
         _gemm_in_steps(k, tile, rows, columns, depth, a, b, store, steps)
         return
-    kept = min(_ROWS_AT_ONCE, _CACHE // depth) if isinstance(depth, int) else _ROWS_AT_ONCE
+    size = np.dtype(tile.dtype).itemsize
+    kept = min(_ROWS_AT_ONCE, _CACHE // (depth * size)) if isinstance(depth, int) else _ROWS_AT_ONCE
     chunk = max(_LEAST, kept // tile.rows)
     row_blocks, column_blocks = ceildiv(rows, tile.rows), ceildiv(columns, tile.columns)
     with k.parallel(row_blocks * column_blocks, worth=_worth(rows, columns, depth)) as task:
@@ -65,7 +67,9 @@ def gemm(k: Loops, tile: Tile, rows: Index, columns: Index, depth: Index, a: Loa
         count = k.let("count", index(minimum(row_blocks - first, chunk)))
         block, row = k.indices(task - first * column_blocks, (column_blocks, count))
         start = k.let("start", (first + row) * tile.rows)
-        _block(k, tile, start, block, rows, columns, depth, a, lambda d, c: b[block, d, c], store)
+        load = _rows_from(b, block, 0)
+        spare = tile.spare_quads(depth, load)
+        _block(k, tile, start, block, rows, columns, depth, a, load, store, spare)
 
 
 def gemm_of_scaled(
@@ -138,6 +142,11 @@ def _gemm_in_steps(
                     _fetch_ahead(k, b, block, ahead, quotient(steps.length, tile.steps), t, ceildiv(count, tile.rows))
                 _add_tile(k, tile, t * tile.rows, count, length, s > 0,
                           lambda r, d: a(first + r, start + d), piece, sums)  # fmt: skip
+        if tile.spare:
+            load = _rows_from(b, block, 0)
+            with k.serial(ceildiv(count, tile.rows), name="t") as t:
+                _add_tile(k, tile, t * tile.rows, count, 0, True, lambda r, d: a(first + r, d), load, sums,
+                          tile.spare_quads(depth, load))  # fmt: skip
         width = minimum(columns - block * tile.columns, tile.columns) if columns % tile.columns else tile.columns
         with k.serial(count, name="r") as r:
             k.lanes(width, tile.lanes, lambda c: store(first + r, block * tile.columns + c, sums[r, c]))
@@ -170,7 +179,16 @@ def _fetch_ahead(k: Loops, b: Buffer, block: Expr, start: Expr, count: Index, pa
 
 
 def _add_tile(
-    k: Loops, tile: Tile, start: Expr, rows: Expr, depth: Expr, add: Condition, a: Load, b: Load, sums: Buffer
+    k: Loops,
+    tile: Tile,
+    start: Expr,
+    rows: Expr,
+    depth: Index,
+    add: Condition,
+    a: Load,
+    b: Load,
+    sums: Buffer,
+    spare: SpareQuads | None = None,
 ) -> None:
     """sums[r, c] = (sums[r, c] if `add` else 0) + sum over d of a(r, d) * b(d, c) for the tile's rows r < `rows`."""
 
@@ -178,10 +196,10 @@ def _add_tile(
         row = k.let("row", start + first)
 
         def out(r: Expr, c: Expr, value: Expr) -> None:
-            before = tirx.Select(add, sums[row + r, c], const(0, tile.sums))
+            before = sums[row + r, c] if add is True else tirx.Select(add, sums[row + r, c], const(0, tile.sums))
             k.store(sums, (row + r, c), before + value)
 
-        multiply(k, tile, count, depth, lambda r, d: a(row + r, d), b, out)
+        multiply(k, tile, count, depth, lambda r, d: a(row + r, d), b, out, spare)
 
     row_tiles(k, tile, k.let("height", index(minimum(rows - start, tile.rows))), part)
 
@@ -225,6 +243,7 @@ def _block(
     a: Load,
     b: Load,
     store: Store,
+    spare: SpareQuads | None = None,
 ) -> None:
     """One tile of C, at row `start` and column block `block`: sums to a small buffer, then the epilogue on that."""
     height = k.let("height", index(minimum(rows - start, tile.rows)))
@@ -233,7 +252,7 @@ def _block(
         width = tile.columns
 
     def part(count: int, first: Index, out: Store) -> None:
-        multiply(k, tile, count, depth, lambda r, d: a(start + (first + r), d), b, out)
+        multiply(k, tile, count, depth, lambda r, d: a(start + (first + r), d), b, out, spare)
 
     finished_tile(k, tile, height, width, part, lambda r, c, value: store(start + r, block * tile.columns + c, value))
 

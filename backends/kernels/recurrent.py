@@ -163,7 +163,8 @@ class Task:
             return layer.weights(self.direction, block, d, c)
 
         depth = ceildiv(layer.hidden, self.tile.steps) * self.tile.steps
-        multiply(self.k, self.tile, rows, depth, lambda r, d: left[start + r, d], weights, store)
+        spare = self.tile.spare_quads(depth, weights)
+        multiply(self.k, self.tile, rows, depth, lambda r, d: left[start + r, d], weights, store, spare)
 
     def rows(self, s: Expr, first: int, count: int, body: Callable[[Expr], None], last: bool) -> None:
         """`body(r)` for each row whose sequence has a step `s`, with what `x` adds to `count` gates at hand.

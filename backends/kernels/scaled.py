@@ -79,10 +79,13 @@ def _tried(matrix: Array, ends: _Ends) -> Array:
 
 
 def _candidates(ends: _Ends, integers: Array) -> Array:
-    """[3 * I, N] scales of N columns whose largest elements may be one of the I integers; NaN, which fits nothing."""
-    exact = np.where(integers[:, None] <= ends.integer, ends.largest / integers[:, None], np.float32(np.nan))
+    """[3 * I, N] scales of N columns whose largest elements may be one of the I integers; NaN where none can be."""
+    exact = ends.largest / integers[:, None]
     around = (np.nextafter(exact, np.float32(end)) for end in (0, np.inf))
-    return np.stack([exact, *around], axis=1).reshape(-1, len(ends.largest))
+    scales = np.stack([exact, *around], axis=1).reshape(-1, len(ends.largest))
+    with np.errstate(all="ignore"):
+        inside = np.rint(ends.largest / scales) <= ends.integer  # not of infinite numbers
+    return np.where(inside, scales, np.float32(np.nan))
 
 
 def _fits(matrix: Array, scales: Array) -> Array:

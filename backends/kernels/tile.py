@@ -40,7 +40,7 @@ class Tile:
 
     `dtype` is that of both operands: float32, int32, whose sums wrap around, or int16, which is summed as int32; then
     B may be int8, and A uint8. With uint8 A is that and B int8, also summed as int32: behind its depth B has rows that
-    `packing.pack_quads` made, for `spare` quads at most.
+    `packing_quads.pack_quads` made, for `spare` quads at most.
     """
 
     rows: int
@@ -67,6 +67,10 @@ class Tile:
         """The rows of a block of B for quads, which sums `depth` products."""
         assert self.dtype == "uint8"
         return QuadRows(int(ceildiv(depth, self.steps)), self.columns, self.spare)
+
+    def spare_quads(self, depth: Index, b: Callable[..., Expr]) -> quads.SpareQuads | None:
+        """Those of a block of B, if it may have some. `b(row, byte)` is a load from the block."""
+        return quads.SpareQuads(self.quad_rows(depth), b) if self.spare else None
 
 
 def choose_tile(machine: Vectors, columns: Index, dtype: str = "float32", depth: Index = 0, spare: int = 0) -> Tile:
@@ -106,13 +110,14 @@ def multiply(
     a: Callable[..., Expr],
     b: Callable[..., Expr],
     out: Callable[[Expr, Expr, Expr], None],
+    spare: quads.SpareQuads | None = None,
 ) -> None:
     """out(r, c, sum over d of a(r, d) * b(d, c)) for r < rows and c < tile.columns, all in registers.
 
     With several extents as `depth` the sum goes over all of them: a(r, *place), b(*place, c). Where `tile.steps` = n,
     the last extent is a multiple of n, B is [depth / n, columns * n] with what is multiplied together side by side, and
     both are loads of one element, whose neighbours are loaded with it. Few rows have too few independent sums to hide
-    the latency of a multiply-add: they keep several per element.
+    the latency of a multiply-add: they keep several per element. `spare` are quads that are multiplied once more.
     """
     multiplied = _TOGETHER[tile.dtype][1] if tile.steps > 1 else None
     *outer, last = depth if isinstance(depth, Sequence) else (depth,)
@@ -121,12 +126,11 @@ def multiply(
     sums = [_accumulators(k, tile, rows, f"sum{s}") for s in range(splits)]
 
     def step(place: Sequence[Expr], target: list[Buffer], left: Expr | None = None) -> None:
-        """Adds what A has at `place`, or at `left` of its last axis, times what B has at `place`."""
+        """Adds what A has at `place`, or at `left`, times what B has at `place`."""
         with k.unrolled(rows, name="r") as r:
             if multiplied is not None:
-                *lead, d = place
-                d = d if left is None else left
-                factor = multiplied.broadcast(k, a(r, *lead, d * tile.steps), tile.lanes)
+                *lead, last = place if left is None else (left,)
+                factor = multiplied.broadcast(k, a(r, *lead, last * tile.steps), tile.lanes)
                 for v, total in enumerate(target):
                     multiplied.accumulate(k, total, r * tile.lanes, factor, b(*place, v * tile.lanes * tile.steps))
                 return
@@ -144,8 +148,7 @@ def multiply(
         if splits > 1:
             with k.serial(inner - whole * splits, name="d") as rest:
                 step((*place, rest + whole * splits), sums[0])
-    if tile.spare:
-        spare = quads.SpareQuads(tile.quad_rows(last), b)
+    if spare is not None:
         with k.serial(k.let("count", spare.count()), name="e") as e:
             step((spare.row(e),), sums[0], k.let("quad", spare.place(e)))
     _write_sums(k, tile, rows, sums, out)

@@ -12,6 +12,7 @@ from tilewright.backends.kernels.group import Group, Layout
 from tilewright.backends.kernels.loops import Expr, Index, index
 from tilewright.backends.kernels.packing import pack_b, packed_b_shape
 from tilewright.backends.kernels.packing_quads import pack_quads, packed_quads_shape
+from tilewright.backends.kernels.pairs import has_pairs
 from tilewright.backends.kernels.quads import has_quads
 from tilewright.backends.kernels.ranges import product as count
 from tilewright.backends.kernels.scaled import pack_scaled_b, packed_scaled_b_shape
@@ -27,7 +28,7 @@ def declines(group: Group) -> str:
     if node is None or node.op.name != "matmul":
         return "is not a matmul"
     left, right = node.inputs
-    in_quads = group.spare_quads(right) is not None and int(right.shape[0]) % QUAD == 0
+    in_quads = group.spare_quads(right) is not None and int(right.shape[0]) % QUAD == 0 and has_pairs(group.target)
     if not in_quads and (reason := unsuited(node, group.target, left.shape[-1])):
         return reason
     if group.is_empty:

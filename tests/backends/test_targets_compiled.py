@@ -86,6 +86,18 @@ def runs_here(target: Target) -> bool:
     return target.features <= parse_target("llvm -mcpu=native").features
 
 
+@pytest.mark.parametrize("options", ["haswell -mattr=-avx2", "skylake-avx512 -mattr=-avx512bw"])
+def test_integer_products_without_the_instructions(options: str) -> None:
+    """Vectors of floats that are wider than those of integers."""
+    target = parse_target(f"llvm -mcpu={options} -num-cores=2")
+    graph, sizes = graph_of("integer product")
+    fused = pipeline.run(graph, (fuse,))
+    built = build_kernels(tuple(lower.kernel_specs(fused).values()), target)
+    assert "packed gemm" not in {kernel.rule for kernel in built.values()}
+    if runs_here(target):
+        assert_same(graph, compile_graph(fused, target, threads=2, strict=True), drawn(graph, sizes[1]))
+
+
 @pytest.mark.parametrize("cpu", TARGETS)
 @pytest.mark.parametrize("case", CASES)
 def test_result_is_the_same(case: str, cpu: str) -> None:

@@ -47,10 +47,11 @@ def test_no_block_has_more_than_are_counted(nb: int) -> None:
     assert max(int(spare[:, start : start + nb].any(axis=1).sum()) for start in starts) <= counted
 
 
-def test_they_are_counted_in_steps() -> None:
+def test_they_are_rounded_up_to_a_power_of_two() -> None:
     assert spare_quads([tame(400, 30)]) == 0
     assert spare_quads([tame(400, 30, 1)]) == 8
     assert spare_quads([tame(400, 30, 12), tame(400, 30, 3)]) == 16
+    assert spare_quads([tame(1000, 30, 30)]) == 32
 
 
 def test_too_many_are_not_worth_it() -> None:

@@ -52,6 +52,16 @@ def test_columns_whose_largest_integers_are_small() -> None:
     np.testing.assert_array_equal(np.rint(matrix / found) * found, matrix)
 
 
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_columns_of_nothing_but_what_is_not_finite(value: float) -> None:
+    matrix = quantized(300, 7)
+    matrix[:, 3] = 0
+    matrix[5, 3] = value
+    assert column_scales(matrix) is None
+    matrix[:, 3] = value
+    assert column_scales(matrix) is None
+
+
 def test_columns_of_zeros() -> None:
     found = column_scales(np.zeros((3, 2), np.float32))
     assert found is not None
