@@ -23,7 +23,7 @@ from tilewright.backends.kernels.ranges import (
     remainder,
     tasks,
 )
-from tilewright.backends.kernels.tile import Tile, finished_tile, multiply
+from tilewright.backends.kernels.tile import Ahead, Tile, finished_tile, multiply
 
 _CACHE = 1 << 15  # elements of input that a task may read: a share of the second-level cache
 _RESULTS = (24, 384)  # places a task, at least (each reads all weights) and at most
@@ -34,6 +34,7 @@ _WIDTH = 32  # places in a row, where they are not known
 _MUCH = 2_000  # multiply-adds a place that make even a small image worth it
 
 Store = Callable[[Index, Index, Indices, Expr, Expr], None]
+Ask = Callable[[Index, Indices, Index], None]
 
 
 @dataclass(frozen=True)
@@ -87,16 +88,26 @@ class Source:
     pitch: Index
 
 
-def emit_conv_last(k: Loops, tile: Tile, conv: ConvLast, image: Buffer, weights: Buffer, store: Store) -> None:
+def emit_conv_last(
+    k: Loops, tile: Tile, conv: ConvLast, image: Buffer, weights: Buffer, store: Store, ask: Ask | None = None
+) -> None:
     """`store(n, phase, places, o, value)` for every result: the sum over taps and channels c of input times weight.
 
     `image` is [batch, *axes, channels]; `pack_conv_last` made `weights` for `tile.columns`, of groups * phases groups.
-    `store` is called with vectors of result channels `o`.
+    `store` is called with vectors of result channels `o`; `ask(n, places, o)` asks for their memory before.
     """
     axes, restored = _spread(*normalised(conv.axes), conv.channels)
     flat = k.view(image, (product((conv.batch, *(axis.size for axis in axes), conv.channels)),))
-    kernel = _Kernel(k, tile, replace(conv, axes=axes), flat, weights)
-    kernel.emit(lambda n, phase, places, o, value: store(n, phase, restored(places), o, value))
+    kernel = _Kernel(
+        k,
+        tile,
+        replace(conv, axes=axes),
+        flat,
+        weights,
+        lambda n, phase, places, o, value: store(n, phase, restored(places), o, value),
+        None if ask is None else lambda n, places, o: ask(n, restored(places), o),
+    )
+    kernel.emit()
 
 
 @dataclass(frozen=True)
@@ -141,6 +152,8 @@ class _Kernel:
     conv: ConvLast
     image: Buffer
     weights: Buffer
+    store: Store
+    ask: Ask | None
 
     @property
     def copies(self) -> bool:
@@ -160,7 +173,7 @@ class _Kernel:
     def _taps_are_neighbours(self) -> bool:
         return self.conv.groups == 1 and self.conv.axes[-1].dilation == 1
 
-    def emit(self, store: Store) -> None:
+    def emit(self) -> None:
         k, conv = self.k, self.conv
         groups, blocks, *_, columns = self.weights.shape
         outer, last = self.extents[:-1], self.extents[-1]
@@ -177,7 +190,7 @@ class _Kernel:
                 column_block = named(k, "block", part * chunk + b)
                 with k.serial(div_up(block.columns, self.tile.rows)) as t:
                     first = named(k, "first", index(t) * self.tile.rows)
-                    self._tile(source, weights, block, taps, (n, kernel, column_block), row, first, store)
+                    self._tile(source, weights, block, taps, (n, kernel, column_block), row, first)
 
     def _tile(
         self,
@@ -188,7 +201,6 @@ class _Kernel:
         at_block: Indices,
         row: Index,
         first: Index,
-        store: Store,
     ) -> None:
         k, tile, conv = self.k, self.tile, self.conv
         n, kernel, b = at_block
@@ -210,14 +222,23 @@ class _Kernel:
                 out,
             )  # fmt: skip
 
+        outputs = named(k, "outputs", g * conv.per_group + b * tile.columns)
+
+        def places(r: Index) -> Indices:
+            return (*block.lead, block.row + row, block.column + (first + r))
+
         def finish(r: Expr, column: Expr, value: Expr) -> None:
-            places = (*block.lead, block.row + row, block.column + (first + r))
-            store(n, phase, places, g * conv.per_group + b * tile.columns + column, value)
+            self.store(n, phase, places(r), outputs + column, value)
 
         height = k.let("height", index(minimum(block.columns - first, tile.rows)))
         whole = conv.per_group % tile.columns == 0
         width = tile.columns if whole else minimum(conv.per_group - b * tile.columns, tile.columns)
-        finished_tile(k, tile, height, width, part, finish)
+        finished_tile(k, tile, height, width, part, finish, self._ahead(n, places, outputs))
+
+    def _ahead(self, n: Index, places: Callable[[Index], Indices], outputs: Index) -> Ahead | None:
+        """Asks for what a tile's results need, by row and column of the tile."""
+        ask = self.ask
+        return None if ask is None else lambda r, column: ask(n, places(r), outputs + column)
 
     def _tap(self, source: Source, place: Sequence[Expr]) -> Index:
         """Where a tap and channel lie, counted from the first tap's first channel."""

@@ -31,32 +31,41 @@ from tilewright.backends.kernels.loops import (
 )
 from tilewright.backends.kernels.quads import SpareQuads
 from tilewright.backends.kernels.scaled import ROWS_OF_SCALES
-from tilewright.backends.kernels.tile import Tile, finished_tile, multiply, row_tiles
+from tilewright.backends.kernels.tile import LINE, Ahead, Tile, ask_ahead, finished_tile, multiply, row_tiles
 
 Load = Callable[..., Expr]
 Store = Callable[..., None]
 
 _ROWS_AT_ONCE = 256  # rows of A that share one pass over B, at most
 _LEAST = 4  # tiles of rows that share one pass over B
-_CACHE = 1 << 18  # bytes of A that stay in the second-level cache while B passes by
+_CACHE = 1 << 17  # bytes of A that stay in the second-level cache while B passes by
 _FAR = 1 << 22  # bytes of B, of which the caches keep too little from one tile of rows to the next
 _PIECE = 6 << 10  # elements of B that stay in the first-level cache beside rows of A
 _ROWS_TOGETHER = 132  # rows of A that pass by a piece of B, about
-_LINE = 64  # bytes that one prefetch brings
 
 
-def gemm(k: Loops, tile: Tile, rows: Index, columns: Index, depth: Index, a: Load, b: Buffer, store: Store) -> None:
+def gemm(
+    k: Loops,
+    tile: Tile,
+    rows: Index,
+    columns: Index,
+    depth: Index,
+    a: Load,
+    b: Buffer,
+    store: Store,
+    ahead: Ahead | None = None,
+) -> None:
     """store(i, j, sum over d of a(i, d) * B[d, j]) for a constant B.
 
     `a(i, d)` gives numbers as `Tile` says; it is evaluated once for each block of columns. `b` is [ceil(columns /
     tile.columns), depth / tile.steps, tile.columns * tile.steps], as `pack_b` makes it, or for uint8 `pack_quads`.
-    `store` emits the statements for one element, inside a vectorized loop over j.
+    `store` emits the statements for one element, inside a vectorized loop over j; `ahead(i, j)` asks for its memory.
     """
     if isinstance(depth, int) and isinstance(columns, int) and depth * columns * itemsize(b) >= _FAR:
         few = rows <= _LEAST * tile.rows  # which leave nothing to fetch behind
         step = _either(few, depth, _even_step(depth, _PIECE // tile.columns))
         steps = _Steps(step, 0, lambda block: lambda start, _: _rows_from(b, block, quotient(start, tile.steps)))
-        _gemm_in_steps(k, tile, rows, columns, depth, a, b, store, steps)
+        _gemm_in_steps(k, tile, rows, columns, depth, a, b, store, steps, ahead)
         return
     size = np.dtype(tile.dtype).itemsize
     kept = min(_ROWS_AT_ONCE, _CACHE // (depth * size)) if isinstance(depth, int) else _ROWS_AT_ONCE
@@ -69,11 +78,19 @@ def gemm(k: Loops, tile: Tile, rows: Index, columns: Index, depth: Index, a: Loa
         start = k.let("start", (first + row) * tile.rows)
         load = _rows_from(b, block, 0)
         spare = tile.spare_quads(depth, load)
-        _block(k, tile, start, block, rows, columns, depth, a, load, store, spare)
+        _block(k, tile, start, block, rows, columns, depth, a, load, store, spare, ahead)
 
 
 def gemm_of_scaled(
-    k: Loops, tile: Tile, rows: Index, columns: int, depth: int, a: Load, b: Buffer, store: Store
+    k: Loops,
+    tile: Tile,
+    rows: Index,
+    columns: int,
+    depth: int,
+    a: Load,
+    b: Buffer,
+    store: Store,
+    ahead: Ahead | None = None,
 ) -> None:
     """`gemm` for float32 and a B that `scaled.pack_scaled_b` made: each piece becomes float32 beside its rows of A."""
     step = _even_step(depth, _PIECE // tile.columns)
@@ -92,7 +109,7 @@ def gemm_of_scaled(
         return take
 
     steps = _Steps(step, ROWS_OF_SCALES, pieces)
-    _gemm_in_steps(k, tile, rows, columns, depth, a, b, store, steps)
+    _gemm_in_steps(k, tile, rows, columns, depth, a, b, store, steps, ahead)
 
 
 def _scales(k: Loops, tile: Tile, b: Buffer, block: Expr) -> Buffer:
@@ -119,7 +136,16 @@ class _Steps:
 
 
 def _gemm_in_steps(
-    k: Loops, tile: Tile, rows: Index, columns: int, depth: int, a: Load, b: Buffer, store: Store, steps: _Steps
+    k: Loops,
+    tile: Tile,
+    rows: Index,
+    columns: int,
+    depth: int,
+    a: Load,
+    b: Buffer,
+    store: Store,
+    steps: _Steps,
+    ahead: Ahead | None,
 ) -> None:
     """`gemm` whose tasks are a block of columns and some tiles of rows, and keep their sums beside them."""
     most = ceildiv(_ROWS_TOGETHER, tile.rows)
@@ -138,8 +164,13 @@ def _gemm_in_steps(
             piece = take(start, length)
             with k.serial(ceildiv(count, tile.rows), name="t") as t:
                 with k.when(rows > _LEAST * tile.rows):
-                    ahead = quotient(start + steps.length, tile.steps) + steps.first
-                    _fetch_ahead(k, b, block, ahead, quotient(steps.length, tile.steps), t, ceildiv(count, tile.rows))
+                    following = quotient(start + steps.length, tile.steps) + steps.first
+                    _fetch_ahead(
+                        k, b, block, following, quotient(steps.length, tile.steps), t, ceildiv(count, tile.rows)
+                    )
+                if ahead is not None:
+                    with k.when(start + steps.length >= depth):
+                        ask_ahead(k, tile, lambda r, c: ahead(first + r, block * tile.columns + c), t * tile.rows)
                 _add_tile(k, tile, t * tile.rows, count, length, s > 0,
                           lambda r, d: a(first + r, start + d), piece, sums)  # fmt: skip
         if tile.spare:
@@ -170,12 +201,12 @@ def _either(condition: Condition, a: Index, b: Index) -> Index:
 def _fetch_ahead(k: Loops, b: Buffer, block: Expr, start: Expr, count: Index, part: Expr, parts: Index) -> None:
     """Asks for one of `parts` shares of B's `count` rows from `start` on, in `block` or, past its end, in the next."""
     blocks, depth, width = (int(size) for size in b.shape)
-    lines = ceildiv(count * (width * itemsize(b)), _LINE)
+    lines = ceildiv(count * (width * itemsize(b)), LINE)
     share = k.let("share", quotient(lines + parts - 1, parts))
     flat = k.view(b, (blocks * depth * width,))
     place = (block * depth + start) * width
     with k.serial(share, name="line") as line:
-        k.prefetch(flat, (place + (part * share + line) * (_LINE // itemsize(b)),))
+        k.prefetch(flat, (place + (part * share + line) * (LINE // itemsize(b)),))
 
 
 def _add_tile(
@@ -244,6 +275,7 @@ def _block(
     b: Load,
     store: Store,
     spare: SpareQuads | None = None,
+    ahead: Ahead | None = None,
 ) -> None:
     """One tile of C, at row `start` and column block `block`: sums to a small buffer, then the epilogue on that."""
     height = k.let("height", index(minimum(rows - start, tile.rows)))
@@ -254,7 +286,16 @@ def _block(
     def part(count: int, first: Index, out: Store) -> None:
         multiply(k, tile, count, depth, lambda r, d: a(start + (first + r), d), b, out, spare)
 
-    finished_tile(k, tile, height, width, part, lambda r, c, value: store(start + r, block * tile.columns + c, value))
+    first = block * tile.columns
+    finished_tile(
+        k,
+        tile,
+        height,
+        width,
+        part,
+        lambda r, c, value: store(start + r, first + c, value),
+        None if ahead is None else lambda r, c: ahead(start + r, first + c),
+    )
 
 
 def _pack_panel(k: Loops, tile: Tile, first: Expr, columns: Index, depth: Index, panel: Buffer, b: Load) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 
 from tilewright.backends.kernel_text import Weights, symbols
 from tilewright.backends.kernels.expr import Namespace, Tensor
-from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops
+from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, product
 from tilewright.backends.kernels.ranges import noted
 from tilewright.backends.kernels.requirements import require_sizes
 from tilewright.backends.target import Target
@@ -160,6 +160,25 @@ class Group:
             self.store(self.body.outputs[0], [index[axis] for axis in order])
 
         return finish
+
+    def asker(self, held: Value) -> Callable[[Index], None] | None:
+        """`ask(place)`: what finishing this element of `held` reads and writes is fetched, and not waited for.
+
+        `place` counts elements in row-major order. None if transposes move them: their lines would be too many.
+        """
+        order, output = self._permutation(held), self.body.outputs[0]
+        if order != sorted(order):
+            return None
+        operands = held.node.inputs if held.node else ()
+        alike = [v for v in self.body.inputs if v.shape == output.shape and v not in operands]
+        count = product(self.shape(output))
+        flat = [self.k.view(b, (count,)) for b in (self.outputs[output], *(self.inputs[v] for v in alike))]
+
+        def ask(place: Index) -> None:
+            for buffer in flat:
+                self.k.prefetch(buffer, (place,))
+
+        return ask
 
     def _permutation(self, held: Value) -> list[int]:
         """Which axis of `held` each axis of the output is."""

@@ -18,6 +18,7 @@ SUMMED = ("float32", "int32")  # what register tiles multiply and sum in its own
 _TOGETHER = {"int16": (2, pairs), "uint8": (4, quads)}
 """How many neighbours along the summed axis one instruction takes, and what multiplies them, by the left operand."""
 _TEMPORARIES = 3  # registers that products of neighbours pass through
+LINE = 64  # bytes that one prefetch brings
 _NEAR = 28 << 10  # bytes of B that stay in the first-level cache beside rows of A
 
 
@@ -176,16 +177,25 @@ def _write_sums(
 
 
 Part = Callable[[int, Index, Callable[[Expr, Expr, Expr], None]], None]
+Ahead = Callable[[Index, Index], None]
+"""ahead(row, column) asks for the memory that finishing this element will need, without waiting for it."""
 
 
 def finished_tile(
-    k: Loops, tile: Tile, height: Expr, width: Index, part: Part, store: Callable[[Expr, Expr, Expr], None]
+    k: Loops,
+    tile: Tile,
+    height: Expr,
+    width: Index,
+    part: Part,
+    store: Callable[[Expr, Expr, Expr], None],
+    ahead: Ahead | None = None,
 ) -> None:
     """A tile whose sums go to a small buffer, and from there row by row, in vectors, to store(row, column, sum).
 
     `part(count, first, out)` emits `multiply` for the `count` rows from `first` on, with out(row, column, sum).
     """
     sums = k.local("sums", (tile.rows * tile.columns,), tile.sums)
+    ask_ahead(k, tile, ahead)
 
     def piece(count: int, first: Index) -> None:
         def out(r: Expr, column: Expr, value: Expr) -> None:
@@ -196,6 +206,14 @@ def finished_tile(
     row_tiles(k, tile, height, piece)
     with k.serial(height, name="r") as r:
         k.lanes(width, tile.lanes, lambda column: store(r, column, sums[r * tile.columns + column]))
+
+
+def ask_ahead(k: Loops, tile: Tile, ahead: Ahead | None, start: Index = 0) -> None:
+    """Asks for the results of a whole tile from row `start` on, so that they are near when its sums are done."""
+    if ahead is not None:
+        with k.unrolled(tile.rows, name="r") as r:
+            for column in range(0, tile.columns, LINE // 4):
+                ahead(start + r, column)
 
 
 def row_tiles(k: Loops, tile: Tile, rows: Expr, part: Callable[[int, Index], None]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from tilewright.backends.kernels.conv_last import ConvLast, emit_conv_last
+from tilewright.backends.kernels.conv_last import Ask, ConvLast, emit_conv_last
 from tilewright.backends.kernels.group import Group, Layout
 from tilewright.backends.kernels.loops import Expr, Index
 from tilewright.backends.kernels.packing_conv import pack_conv_last, packed_conv_last_shape
@@ -15,6 +15,7 @@ from tilewright.backends.rules.conv import window_axes
 from tilewright.backends.rules.operands import unsuited
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.graph import Node, Value
+from tilewright.ir.ops.reshape import flatten
 
 
 def declines(group: Group) -> str:
@@ -48,8 +49,18 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     def store(n: Index, phase: Index, places: Indices, o: Expr, value: Expr) -> None:
         finish((n, *places, o), value + group.tensors[bias[0]](o) if bias else value)
 
-    emit_conv_last(group.k, tile, conv, group.inputs[image], group.inputs[weights], store)
+    emit_conv_last(
+        group.k, tile, conv, group.inputs[image], group.inputs[weights], store, ahead(group, node.results[0])
+    )
     return layouts
+
+
+def ahead(group: Group, held: Value) -> Ask | None:
+    """`ask(n, places, channel)` for the elements of a result with channels last, if they stay where they are."""
+    sizes, flat = group.shape(held), group.asker(held)
+    if flat is None:
+        return None
+    return lambda n, places, channel: flat(flatten((n, *places, channel), sizes))
 
 
 def sizes(group: Group, node: Node) -> ConvLast:

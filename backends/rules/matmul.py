@@ -16,7 +16,7 @@ from tilewright.backends.kernels.pairs import has_pairs
 from tilewright.backends.kernels.quads import has_quads
 from tilewright.backends.kernels.ranges import product as count
 from tilewright.backends.kernels.scaled import pack_scaled_b, packed_scaled_b_shape
-from tilewright.backends.kernels.tile import Tile, Vectors, choose_tile
+from tilewright.backends.kernels.tile import Ahead, Tile, Vectors, choose_tile
 from tilewright.backends.rules.operands import unsuited
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.graph import Value
@@ -55,8 +55,24 @@ def emit(group: Group) -> Mapping[Value, Layout]:
         finish((*unflatten(i, leading), j), value)
 
     product = gemm_of_scaled if group.is_scaled(right) else gemm
-    product(group.k, tile, rows, columns, depth, lambda i, d: flat[i, d], group.inputs[right], store)
+    product(
+        group.k,
+        tile,
+        rows,
+        columns,
+        depth,
+        lambda i, d: flat[i, d],
+        group.inputs[right],
+        store,
+        rows_ahead(group, node.results[0], columns),
+    )
     return layouts
+
+
+def rows_ahead(group: Group, held: Value, columns: int) -> Ahead | None:
+    """`ahead(row, column)` for the elements of `held` as rows of so many columns, if they stay where they are."""
+    ask = group.asker(held)
+    return None if ask is None else lambda row, column: ask(row * columns + column)
 
 
 def _stored(group: Group, dtype: str, right: Value, depth: int, columns: int) -> tuple[Tile, Layout]:
