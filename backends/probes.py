@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,13 +29,22 @@ class Peaks:
 
 def measure(runner: Runner, lanes: int, threads: int) -> Peaks:
     """Run both probes for a few dozen milliseconds each; the best of several runs counts."""
-    operations = 2.0 * threads * ACCUMULATORS * lanes * _REPEATS
-    factor = _filled((lanes,), 1e-3)
-    fma_arguments = (factor, _filled((threads, ACCUMULATORS, lanes)), _REPEATS)
-    data = _filled((_BLOCKS, BLOCK))
-    fma_seconds = _best_time(runner, FMA_PROBE, fma_arguments, threads)
-    read_seconds = _best_time(runner, READ_PROBE, (data, _filled((_BLOCKS, ACCUMULATORS, lanes))), threads)
+    operations = float(_REPEATS * operations_per_repeat(lanes, threads))
+    data, result = _filled((_BLOCKS, BLOCK)), _filled((_BLOCKS, ACCUMULATORS, lanes))
+    fma_seconds = _best_time(multiply_adds(runner, lanes, threads, _REPEATS))
+    read_seconds = _best_time(runner.kernel(READ_PROBE, (data, result), threads))
     return Peaks(threads, operations / fma_seconds, data.nbytes / read_seconds)
+
+
+def operations_per_repeat(lanes: int, threads: int) -> int:
+    """Floating-point operations of one repeat of `multiply_adds`; a multiply-add counts two."""
+    return 2 * threads * ACCUMULATORS * lanes
+
+
+def multiply_adds(runner: Runner, lanes: int, threads: int, repeats: int) -> Callable[[], None]:
+    """Work that is nothing but multiply-adds in registers, on so many threads."""
+    arguments = (_filled((lanes,), 1e-3), _filled((threads, ACCUMULATORS, lanes)), repeats)
+    return runner.kernel(FMA_PROBE, arguments, threads)
 
 
 def _filled(shape: tuple[int, ...], value: float = 0.0) -> Array:
@@ -43,10 +53,10 @@ def _filled(shape: tuple[int, ...], value: float = 0.0) -> Array:
     return array
 
 
-def _best_time(runner: Runner, name: str, arguments: tuple[Array | int, ...], threads: int) -> float:
+def _best_time(work: Callable[[], None]) -> float:
     seconds = []
     for _ in range(5):
         start = time.perf_counter()
-        runner.call(name, arguments, threads)
+        work()
         seconds.append(time.perf_counter() - start)
     return min(seconds)

@@ -160,13 +160,17 @@ class Runner:
         self._run(machine.function(self._program.main), arrays, threads)
         return machine.handles()
 
-    def call(self, name: str, arguments: Sequence[Array | int], threads: int) -> None:
-        """Call one kernel of the library on arrays, which it may write, and numbers."""
+    def kernel(self, name: str, arguments: Sequence[Array | int], threads: int) -> Callable[[], None]:
+        """A call of one kernel of the library on arrays, which it may write, and numbers."""
         function = self._module.get_function(name, query_imports=True)
         values = [a if isinstance(a, int) else to_tensor(a) for a in arguments]
-        with self._lock:
-            self._pool.use(threads)
-            function(*values)
+
+        def call() -> None:
+            with self._lock:
+                self._pool.use(threads)
+                function(*values)
+
+        return call
 
     def _run(self, main: RegionFunction, arrays: Sequence[Array], threads: int) -> list[Array]:
         numbers = [arrays[i].shape[axis] for i, axis in self._held_sizes]

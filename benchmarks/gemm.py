@@ -1,8 +1,7 @@
-"""Matrix products with constant weights, against the multiply-add peak measured beside them, on as many threads."""
+"""Matrix products with constant weights, in turn with nothing but multiply-adds, on as many threads."""
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,7 +11,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 import tilewright as tw
 from benchmarks.table import Row, Rows, held
-from tilewright.timing import measure
+from tilewright.backends import probes
+from tilewright.backends.runtime import Runner
+from tilewright.backends.values import aligned, aligned_empty
+from tilewright.timing import compare, measure
 
 SIZES = (
     (128, 128, 128),
@@ -25,34 +27,43 @@ SIZES = (
     (2048, 2048, 2048),
 )
 FLOORS = {(1, 512, 768, 768): 0.9}  # by threads and size
-ROUNDS = 5
+TURN = 4e-3  # seconds, about, of each turn: short beside the phases of a shared machine
 
 
 def run(threads: Iterable[int], seconds: float) -> Rows:
     """One row for each M x N x K and number of threads.
 
-    `share` is the median over rounds of the kernel's rate over the peak beside it. The whole call takes longer: it
-    copies an input that does not start at a multiple of 64 bytes, and makes an output.
+    `share` is the kernel's rate over that of the multiply-adds, the median over pairs of turns, which take equally
+    long; `low` and `high` are its quartiles. The whole call takes longer: it copies an input that does not start at a
+    multiple of 64 bytes, and makes an output.
     """
     return [bench(count, *size, seconds) for count in threads for size in SIZES]
 
 
 def bench(threads: int, m: int, n: int, k: int, seconds: float) -> Row:
     model = tw.compile(product(m, n, k), threads=threads)
-    feed = {"x": np.random.default_rng(0).standard_normal((m, k)).astype(np.float32)}
-    rates, peaks, calls = [], [], []
-    for _ in range(ROUNDS):
-        calls.append(2e-9 * m * n * k / measure(lambda: model.run(feed), seconds / ROUNDS).median)
-        report = model.report(feed)
-        rates.append(report.rows[0].flops_per_second * 1e-9)
-        peaks.append(report.peaks.flops * 1e-9)
+    x = np.random.default_rng(0).standard_normal((m, k)).astype(np.float32)
+    whole = measure(lambda: model.run({"x": x}), seconds / 3)
+    runner, lanes = Runner(model.program, model.executable, model.weights, ()), model.target.lanes(32)
+    operations, repeats = 2 * m * n * k, max(1, round(TURN / whole.fastest))
+    rounds = max(1, round(repeats * operations / probes.operations_per_repeat(lanes, threads)))
+    (kernel,), (weights,) = model.program.kernels(), model.weights.values()
+    call = runner.kernel(kernel, (aligned(x), weights, aligned_empty((m, n), x.dtype)), threads)
+
+    def multiply() -> None:
+        for _ in range(repeats):
+            call()
+
+    turns = compare(multiply, probes.multiply_adds(runner, lanes, threads, rounds), seconds)
     row: dict[str, Any] = {
         "M x N x K": f"{m} x {n} x {k}",
         "threads": str(threads),
-        "GFLOP/s": statistics.median(rates),
-        "whole call": statistics.median(calls),
-        "peak GFLOP/s": statistics.median(peaks),
-        "share": statistics.median(rate / peak for rate, peak in zip(rates, peaks, strict=True)),
+        "GFLOP/s": 1e-9 * repeats * operations / turns.ours.median,
+        "whole call": 1e-9 * operations / whole.median,
+        "peak GFLOP/s": 1e-9 * repeats * operations / turns.theirs.median,
+        "share": turns.ratio,
+        "low": turns.low,
+        "high": turns.high,
     }
     return held(row, "share", floor=FLOORS.get((threads, m, n, k)))
 

@@ -15,8 +15,9 @@ Single kernels against what the machine can do at most, and what a user waits fo
 writes this page; nothing here is written by hand. Whole models are in [Benchmarks](benchmarks.md).
 """
 ABOUT = {
-    "gemm": """float32 products with constant weights. `share` is the kernel's rate over the multiply-add peak that is
-measured beside it in each round, on as many threads; the whole call also copies its input and makes its output.""",
+    "gemm": """float32 products with constant weights, in turn with work that is nothing but multiply-adds in registers,
+on as many threads and for as long. `share` is the median of the paired ratios of both rates, `low` and `high` are the
+quartiles. The whole call also copies its input and makes its output.""",
     "streaming": """`share` is the kernel's rate over that of copying as much with as many threads. Copies write past
 the caches, which saves them a third of the traffic. Both count what is read and what is written.""",
     "compiling": "Seconds from the import to the compiled model, without the check.",
