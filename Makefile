@@ -36,7 +36,7 @@ bench: $(VENV)/bench.installed
 
 $(VENV)/%.installed: pyproject.toml | $(BIN)/python
 	@echo "Installing Tilewright and its '$*' requirements into $(VENV); the first time, this downloads about 250 MB ..."
-	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[$*$(LINKER)]'
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --config-settings editable_mode=compat --editable '.[$*$(LINKER)]'
 	$(BIN)/python -m compileall -q tilewright tilewright/*/
 	@touch $@
 

@@ -10,7 +10,6 @@ pages' 64-bit words covers the body: it takes 0.05 ms a megabyte, so every load 
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import math
 import os
@@ -27,6 +26,7 @@ from tilewright.backends.program import Program, Result
 from tilewright.backends.runtime import Executable
 from tilewright.backends.target import Target, cpu_features, cpu_model
 from tilewright.backends.values import ALIGNMENT, Array
+from tilewright.backends.versions import tvm_version
 from tilewright.ir.errors import ArtifactError
 from tilewright.ir.types import numpy_dtype
 
@@ -95,7 +95,7 @@ def _padded(manifest: bytes) -> bytes:
 def _manifest(model: CompiledModel, offsets: Mapping[str, int]) -> dict[str, Any]:
     target = model.target
     return {
-        "tvm": importlib.metadata.version("apache-tvm"),
+        "tvm": tvm_version(),
         "target": {**asdict(target), "features": sorted(target.features)},
         "program": model.program.to_json(),
         "library": [offsets["library"], len(model.executable.library)],
@@ -163,7 +163,7 @@ def _damaged(path: Path, reason: str) -> ArtifactError:
 
 def _target(path: Path, manifest: Mapping[str, Any]) -> Target:
     """The target it was built for. Raises ArtifactError if that is not what we run on."""
-    version = importlib.metadata.version("apache-tvm")
+    version = tvm_version()
     if manifest["tvm"] != version:
         raise ArtifactError(
             f"{path} was built with TVM {manifest['tvm']}, but {version} is installed.",

@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import importlib.metadata
 import os
 import tempfile
 import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+
+from tilewright.backends.versions import tvm_version
 
 DEFAULT_LIMIT = 2 << 30
 _FOLDER, _LIMIT = "TILEWRIGHT_CACHE", "TILEWRIGHT_CACHE_LIMIT"
@@ -53,7 +54,7 @@ def digest(*parts: str | bytes) -> str:
 @functools.cache
 def toolchain() -> bytes:
     """A digest of TVM's version and of the sources of our own that decide what code comes out."""
-    state = hashlib.sha256(importlib.metadata.version("apache-tvm").encode())
+    state = hashlib.sha256(tvm_version().encode())
     package = Path(__file__).resolve().parent
     for folder in sorted({package, *(package.parent / name for name in _SOURCES)}):
         for path in sorted(folder.rglob("*.py")):

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import functools
-import importlib.util
 import math
-import sys
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -17,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.backends.program import EXPECT, FITS_MEMORY, HOST_CALL, SAME_COUNT
-from tilewright.ir.errors import BuildError
+from tilewright.backends.tvm_ffi_import import import_tvm_ffi
+from tilewright.backends.versions import tvm_folder
 from tilewright.ir.types import HELD, dtype_name, numpy_dtype
 
 Array = NDArray[Any]
@@ -32,8 +29,7 @@ _TOO_MANY = 2**40  # elements
 @functools.cache
 def ffi() -> ModuleType:
     """The `tvm_ffi` package with TVM's runtime libraries loaded, in a process that may or may not have TVM itself."""
-    with _hidden("torch"):
-        import tvm_ffi
+    tvm_ffi = import_tvm_ffi()
     _library("libtvm_runtime.so")
     _library("libtvm_runtime_extra.so")
     tvm_ffi.register_global_func(HOST_CALL, lambda function, *values: function(*values), override=True)
@@ -60,24 +56,7 @@ def _same_count(old: int, new: int) -> None:
 
 @functools.cache
 def _library(name: str) -> ctypes.CDLL:
-    specification = importlib.util.find_spec("tvm")
-    if specification is None or not specification.submodule_search_locations:
-        raise BuildError("TVM's runtime library was not found.", hint="Install the apache-tvm package.")
-    folder = Path(specification.submodule_search_locations[0], "lib")
-    return ctypes.CDLL(str((folder / name).resolve()), ctypes.RTLD_GLOBAL)
-
-
-@contextlib.contextmanager
-def _hidden(name: str) -> Iterator[None]:
-    """Make `import name` fail, unless the module is already there: tvm_ffi imports torch (180 MB) if it can."""
-    if name in sys.modules:
-        yield
-        return
-    sys.modules[name] = None  # type: ignore[assignment]  # the documented way to block an import
-    try:
-        yield
-    finally:
-        del sys.modules[name]
+    return ctypes.CDLL(str((tvm_folder() / "lib" / name).resolve()), ctypes.RTLD_GLOBAL)
 
 
 def aligned_empty(shape: Sequence[int], dtype: np.dtype[Any]) -> Array:

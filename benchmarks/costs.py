@@ -9,10 +9,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks import compiling
 from benchmarks.contenders import ONNXRUNTIME, OPENVINO, OURS
+from benchmarks.feed import save_feed
 from benchmarks.process import DiedError, python
 from examples.model_zoo import feeds, fetch
 
@@ -48,9 +47,9 @@ def costs(name: str, threads: int, runs: int) -> Costs:
     """At the first of the model's sizes; the median of `runs` processes for each runtime."""
     path = fetch(name)["model.onnx"]
     with tempfile.TemporaryDirectory(prefix="tilewright-") as folder:
-        saved, feed = Path(folder, "model.tw"), Path(folder, "feed.npz")
+        saved, feed = Path(folder, "model.tw"), Path(folder, "feed")
         arrays: dict[str, Any] = feeds(name)[0]
-        np.savez(feed, **arrays)
+        save_feed(feed, arrays)
         try:
             fresh, cached = compiling.seconds(path, saved)
         except DiedError as error:

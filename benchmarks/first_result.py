@@ -1,6 +1,7 @@
 """Loads a model in one runtime and runs it once, in a process of its own, to see what that takes.
 
-`python -m benchmarks.first_result [RUNTIME MODEL FEED.npz THREADS]`; without arguments, what numpy alone takes.
+`python -m benchmarks.first_result [RUNTIME MODEL FEED THREADS]`, with a feed that `save_feed` wrote; without arguments,
+what numpy alone takes.
 """
 
 from __future__ import annotations
@@ -10,9 +11,8 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks.contenders import LOADERS
+from benchmarks.feed import load_feed
 
 
 def main(arguments: list[str]) -> None:
@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> None:
 
 def first_result(runtime: str, model: str, feed: str, threads: str) -> dict[str, float]:
     """Seconds of loading, from the import of the runtime on, and of the first run; `done` is when that was over."""
-    arrays = dict(np.load(feed))
+    arrays = load_feed(Path(feed))
     start = time.monotonic()
     run = LOADERS[runtime](Path(model), int(threads))
     loaded = time.monotonic()

@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import tilewright as tw
 from benchmarks.contenders import ONNXRUNTIME, OURS
+from benchmarks.feed import save_feed
 from benchmarks.process import python
 from benchmarks.table import Row, Rows, held
 from examples.model_zoo import feeds, fetch
@@ -26,11 +25,11 @@ def run(threads: int | None) -> Rows:
     """One row each: medians of several cold starts. `MiB beside` is the peak memory without the saved file's size."""
     path = fetch(MODEL)["model.onnx"]
     with tempfile.TemporaryDirectory(prefix="tilewright-") as folder:
-        saved, feed = Path(folder, "model.tw"), Path(folder, "feed.npz")
+        saved, feed = Path(folder, "model.tw"), Path(folder, "feed")
         model = tw.compile(path, threads=threads, check=False)
         model.save(saved)
         arrays: dict[str, Any] = feeds(MODEL)[0]
-        np.savez(feed, **arrays)
+        save_feed(feed, arrays)
         ours = start(OURS, saved, feed, model.threads)
         theirs = start(ONNXRUNTIME, path, feed, model.threads)
     return [held(held(ours, "seconds", limit=SECONDS_LIMIT), "MiB beside", limit=MEBIBYTES_LIMIT), theirs]

@@ -167,6 +167,7 @@ def load(path: str | Path, threads: int | None = None) -> CompiledModel:
 
     Raises ArtifactError when the file is damaged, or was built for a CPU with features that this one lacks.
     """
-    from tilewright.backends.artifact import load as load_artifact
+    with _collector_waiting():
+        from tilewright.backends.artifact import load as load_artifact
 
-    return load_artifact(path, threads=threads)
+        return load_artifact(path, threads=threads)
