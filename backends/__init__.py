@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from tilewright.backends.build import foresee
     from tilewright.backends.compile import compile_graph
     from tilewright.backends.compiled import CompiledModel
+    from tilewright.backends.kept import Kept
     from tilewright.backends.target import Target, parse_target
 
-__all__ = ["CompiledModel", "Target", "compile_graph", "foresee", "load", "parse_target"]
+__all__ = ["CompiledModel", "Kept", "Target", "compile_graph", "foresee", "load", "parse_target"]
 
 _HOMES = {
     "CompiledModel": "compiled",
+    "Kept": "kept",
     "Target": "target",
     "compile_graph": "compile",
     "foresee": "build",

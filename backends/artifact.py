@@ -15,7 +15,7 @@ import math
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -26,14 +26,16 @@ from tilewright.backends.program import Program, Result
 from tilewright.backends.runtime import Executable
 from tilewright.backends.target import Target, cpu_features, cpu_model
 from tilewright.backends.values import ALIGNMENT, Array
-from tilewright.backends.versions import tvm_version
+from tilewright.backends.versions import package_version
 from tilewright.ir.errors import ArtifactError
 from tilewright.ir.types import numpy_dtype
 
 if TYPE_CHECKING:
     from tilewright.backends.compiled import CompiledModel
+    from tilewright.ir.graph import Graph
 
 FORMAT = 2
+_TVM = "apache-tvm"
 MAGIC = b"\x89TWM\r\n\x1a\n"  # as PNG's: a transfer that changes line ends or drops the eighth bit shows at once
 PAGE = 4096
 _HEADER = struct.Struct("<8sIIIQQ")  # magic, format, checksums of manifest and body, lengths of manifest and body
@@ -46,7 +48,7 @@ def save(model: CompiledModel, path: str | Path) -> None:
     path = Path(path)
     temporary = path.with_name(f".{path.name}-{os.urandom(8).hex()}")
     try:
-        _write(model, temporary)
+        write(model, temporary)
         temporary.replace(path)
     except OSError as error:
         raise ArtifactError(f"{path} cannot be written: {error}.") from error
@@ -54,11 +56,12 @@ def save(model: CompiledModel, path: str | Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _write(model: CompiledModel, path: Path) -> None:
+def write(model: CompiledModel, path: Path) -> None:
+    """Write `model` to a new or empty file. Raises OSError."""
     sections = _sections(model)
     offsets, body_size = _layout(sections)
     manifest = _padded(json.dumps(_manifest(model, offsets)).encode())
-    with path.open("x+b") as file:
+    with path.open("w+b") as file:
         file.seek(_HEADER_SIZE + len(manifest) + body_size - 1)
         file.write(b"\0")
         file.seek(_HEADER_SIZE)
@@ -95,7 +98,7 @@ def _padded(manifest: bytes) -> bytes:
 def _manifest(model: CompiledModel, offsets: Mapping[str, int]) -> dict[str, Any]:
     target = model.target
     return {
-        "tvm": tvm_version(),
+        "tvm": package_version(_TVM),
         "target": {**asdict(target), "features": sorted(target.features)},
         "program": model.program.to_json(),
         "library": [offsets["library"], len(model.executable.library)],
@@ -104,8 +107,8 @@ def _manifest(model: CompiledModel, offsets: Mapping[str, int]) -> dict[str, Any
     }
 
 
-def load(path: str | Path, threads: int | None = None) -> CompiledModel:
-    """Read a saved model; its weights stay in the file, mapped into memory.
+def load(path: str | Path, threads: int | None = None, graph: Callable[[], Graph] | None = None) -> CompiledModel:
+    """Read a saved model; its weights stay in the file, mapped into memory. `graph` gives that of the original.
 
     Raises ArtifactError for a file that is missing, damaged, of a newer format or another TVM, or was built for a
     processor with features that this one lacks.
@@ -121,7 +124,7 @@ def load(path: str | Path, threads: int | None = None) -> CompiledModel:
     program = Program.from_json(manifest["program"])
     weights = {c.value: _array(body, manifest["weights"][c.value], c) for c in program.constants}
     executable = Executable(_section(body, *manifest["library"]), _section(body, *manifest["bytecode"]))
-    return CompiledModel(program, executable, weights, target, threads=threads)
+    return CompiledModel(program, executable, weights, target, threads=threads, graph=graph)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], Array]:
@@ -163,7 +166,7 @@ def _damaged(path: Path, reason: str) -> ArtifactError:
 
 def _target(path: Path, manifest: Mapping[str, Any]) -> Target:
     """The target it was built for. Raises ArtifactError if that is not what we run on."""
-    version = tvm_version()
+    version = package_version(_TVM)
     if manifest["tvm"] != version:
         raise ArtifactError(
             f"{path} was built with TVM {manifest['tvm']}, but {version} is installed.",

@@ -14,15 +14,17 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from tilewright.backends.versions import tvm_version
+from tilewright.backends.versions import package_version
 
 DEFAULT_LIMIT = 2 << 30
 _FOLDER, _LIMIT = "TILEWRIGHT_CACHE", "TILEWRIGHT_CACHE_LIMIT"
 _DIGEST_SIZE = hashlib.sha256().digest_size
-_SOURCES = ("backends", "ir")
+_OF_KERNELS = ("backends", "ir")  # the sources that decide what code comes out of a kernel's text
+_OF_MODELS = ("backends", "frontend", "ir", "passes")  # and those that decide what becomes of a model
+_PACKAGES = ("numpy", "onnx", "sympy")  # that do, too
 _PART, _ABANDONED_SECONDS = ".part-", 3600
 _MARK, _SECONDS_BETWEEN_PRUNINGS = ".pruned", 60
 
@@ -44,7 +46,16 @@ def default_limit() -> int:
 
 def digest(*parts: str | bytes) -> str:
     """The address of what `parts`, this version of the compiler and of TVM make."""
-    state = hashlib.sha256(toolchain())
+    return _digest(toolchain(_OF_KERNELS), parts)
+
+
+def model_digest(*parts: str) -> str:
+    """The address of the compiled model that `parts` and what is installed make."""
+    return _digest(toolchain(_OF_MODELS), [*parts, *map(package_version, _PACKAGES)])
+
+
+def _digest(start: bytes, parts: Iterable[str | bytes]) -> str:
+    state = hashlib.sha256(start)
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
         state.update(len(data).to_bytes(8, "little") + data)
@@ -52,11 +63,10 @@ def digest(*parts: str | bytes) -> str:
 
 
 @functools.cache
-def toolchain() -> bytes:
-    """A digest of TVM's version and of the sources of our own that decide what code comes out."""
-    state = hashlib.sha256(tvm_version().encode())
-    package = Path(__file__).resolve().parent
-    for folder in sorted({package, *(package.parent / name for name in _SOURCES)}):
+def toolchain(folders: tuple[str, ...]) -> bytes:
+    """A digest of TVM's version and of our own sources in `folders`."""
+    state = hashlib.sha256(package_version("apache-tvm").encode())
+    for folder in (Path(__file__).resolve().parents[1] / name for name in folders):
         for path in sorted(folder.rglob("*.py")):
             state.update(str(path.relative_to(folder)).encode() + path.read_bytes())
     return state.digest()
@@ -72,7 +82,7 @@ class Store:
 
     def get(self, key: str) -> bytes | None:
         """What was put under `key`, or None. A damaged entry is removed."""
-        path = self._path(key)
+        path = self.path(key)
         try:
             data = path.read_bytes()
         except OSError:
@@ -81,19 +91,23 @@ class Store:
         if hashlib.sha256(payload).digest() != data[:_DIGEST_SIZE]:
             self._remove(path)
             return None
-        self._touch(path)
+        self.touch(key)
         return payload
 
     def put(self, key: str, payload: bytes) -> None:
         """Keep `payload` under `key`."""
+        self.write(key, lambda path: path.write_bytes(hashlib.sha256(payload).digest() + payload))
+
+    def write(self, key: str, writer: Callable[[Path], object]) -> None:
+        """Keep under `key` the file that `writer` writes at the path which it is given."""
         if not self._writable:
             return
-        path = self._path(key)
+        path = self.path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=_PART)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(hashlib.sha256(payload).digest() + payload)
+            os.close(descriptor)
+            writer(Path(temporary))
             Path(temporary).replace(path)
         except OSError as error:
             self._writable = False
@@ -124,12 +138,14 @@ class Store:
                 if not path.name.startswith(_PART) or time.time() - status.st_mtime > _ABANDONED_SECONDS:
                     yield path, status
 
-    def _path(self, key: str) -> Path:
+    def path(self, key: str) -> Path:
+        """Where the file of an entry is, if there is one."""
         return self.folder / key[:2] / key
 
-    def _touch(self, path: Path) -> None:
+    def touch(self, key: str) -> None:
+        """Note that an entry was used."""
         with contextlib.suppress(OSError):  # a shared store that we may only read
-            os.utime(path)
+            os.utime(self.path(key))
 
     def _remove(self, path: Path) -> None:
         try:

@@ -1,34 +1,25 @@
-"""Models in: each format is read into the same graph."""
+"""Models in: each format is read into the same graph.
+
+The names are loaded on first use: a model that was compiled before is known by its bytes, without reading it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from tilewright.frontend.graph_model import read_graph
-from tilewright.frontend.imported import Imported, Original
-from tilewright.ir.errors import ImportModelError
-from tilewright.ir.graph import Graph
+if TYPE_CHECKING:
+    from tilewright.frontend.identity import identity
+    from tilewright.frontend.imported import Imported, Original
+    from tilewright.frontend.reading import read
 
-__all__ = ["Imported", "Original", "read"]
+__all__ = ["Imported", "Original", "identity", "read"]
+
+_HOMES = {"Imported": "imported", "Original": "imported", "identity": "identity", "read": "reading"}
 
 
-def read(source: Any, shapes: Mapping[str, int] | None = None) -> Imported:
-    """Read a model: the path of an .onnx file, its bytes, an `onnx.ModelProto`, or a graph, which passes through.
-
-    `shapes` fixes symbolic sizes, as in {"batch": 1}. Raises ImportModelError, UnsupportedError and TypeInferenceError.
-    """
-    import os
-
-    if isinstance(source, Graph):
-        return read_graph(source, shapes)
-    from onnx import ModelProto
-
-    from tilewright.frontend.onnx_model import read_onnx
-
-    if isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview, ModelProto)):
-        return read_onnx(bytes(source) if isinstance(source, (bytearray, memoryview)) else source, shapes)
-    raise ImportModelError(
-        f"cannot read a model from {type(source).__name__}",
-        hint="Give the path of an .onnx file, its bytes, an onnx.ModelProto or a tilewright Graph",
-    )
+def __getattr__(name: str) -> object:
+    """Load a public name from its module (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tilewright.frontend' has no attribute {name!r}")
+    return getattr(import_module(f"tilewright.frontend.{_HOMES[name]}"), name)

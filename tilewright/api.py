@@ -13,6 +13,7 @@ from tilewright.ir.errors import CheckError, CompilerError
 
 if TYPE_CHECKING:
     from tilewright.backends.compiled import CompiledModel
+    from tilewright.backends.target import Target
     from tilewright.checking import Feeds
     from tilewright.frontend import Imported
     from tilewright.ir.agreement import CheckReport
@@ -51,33 +52,58 @@ def compile(
     Raises a subclass of `tw.errors.CompilerError`: for a model that cannot be read or built, an unknown target, inputs
     that do not fit, or, as CheckError, outputs that differ from the original's.
     """
-    with _collector_waiting():
-        from tilewright import backends, frontend, passes
-        from tilewright.backends.threads import checked_threads
+    from tilewright import backends, frontend
+    from tilewright.backends.threads import checked_threads
 
     say = progress or _silent
     _refuse_what_is_not_there_yet(precision, database)
     parsed = backends.parse_target(target)
     threads = None if threads is None else checked_threads(threads)
+    imported = functools.cache(lambda: _read(model, shapes, say))
+    identity = frontend.identity(model, shapes)
+
+    def graph() -> Graph:
+        if frontend.identity(model, shapes) != identity:
+            raise CompilerError(f"{model} has changed since it was compiled.", hint="Compile it again")
+        return imported().graph
+
+    with _collector_waiting():
+        kept = backends.Kept(identity, parsed, strict)
+        compiled = kept.load(threads, graph)
+    if compiled is None:
+        compiled = _build(imported(), parsed, threads, strict, say)
+        kept.save(compiled)
+    if check:
+        say("checking against the original")
+        compiled.check_report = _compare(compiled, imported(), inputs, None)
+        _refuse_difference(compiled.check_report)
+    return compiled
+
+
+def _read(model: Any, shapes: Mapping[str, int] | None, say: Progress) -> Imported:
     say("reading the model")
-    imported = frontend.read(model, shapes=shapes)
-    note_built = backends.foresee(imported.graph, parsed)
+    with _collector_waiting():
+        from tilewright.frontend import read
+    return read(model, shapes=shapes)
+
+
+def _build(imported: Imported, target: Target, threads: int | None, strict: bool, say: Progress) -> CompiledModel:
+    with _collector_waiting():
+        from tilewright import backends, passes
+
+    note_built = backends.foresee(imported.graph, target)
     say(f"improving {len(imported.graph.nodes)} operators")
     graph = passes.run(imported.graph, passes.PIPELINE)
     say(f"building {len(graph.nodes)} steps for {target}")
     compiled = backends.compile_graph(
         graph,
-        parsed,
+        target,
         threads=threads,
         strict=strict,
         source=lambda: imported.graph,
         progress=functools.partial(_say_built, say),
     )
     note_built()
-    if check:
-        say("checking against the original")
-        compiled.check_report = _compare(compiled, imported, inputs, None)
-        _refuse_difference(compiled.check_report)
     return compiled
 
 
