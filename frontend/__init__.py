@@ -9,13 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tilewright.frontend.identity import identity
+    from tilewright.frontend.fingerprint import identity
     from tilewright.frontend.imported import Imported, Original
     from tilewright.frontend.reading import read
 
 __all__ = ["Imported", "Original", "identity", "read"]
 
-_HOMES = {"Imported": "imported", "Original": "imported", "identity": "identity", "read": "reading"}
+_HOMES = {"Imported": "imported", "Original": "imported", "identity": "fingerprint", "read": "reading"}
 
 
 def __getattr__(name: str) -> object:

@@ -22,6 +22,7 @@ from tilewright.backends.kernels.ranges import (
     product,
     remainder,
     tasks,
+    unravel,
 )
 from tilewright.backends.kernels.tile import Ahead, Tile, finished_tile, multiply
 
@@ -180,14 +181,14 @@ class _Kernel:
         weights = k.view(self.weights, (groups, blocks, *outer, last // self.tile.steps, columns))
         grid = grid_of(k, conv.axes, conv.channels)
         blocks = div_up(conv.per_group, self.tile.columns)
-        outer = (conv.batch, conv.groups * conv.phases, *grid.blocks)
-        chunk = _chunk(blocks, product(outer))
-        with tasks(k, (*outer, div_up(blocks, chunk)), conv.worth()) as (n, kernel, *place, part):
+        outer, total = (conv.batch, *grid.blocks), conv.groups * conv.phases * blocks
+        chunk = _chunk(total, product(outer))
+        with tasks(k, (*outer, div_up(total, chunk)), conv.worth()) as (n, *place, part):
             block = Block.at(k, grid, tuple(place))
             taps = [_inside_taps(k, axis, i) for axis, i in zip(conv.axes[:-2], block.lead, strict=True)]
             source = self._copy(grid, block, n, taps) if self.copies else self._original(block, n)
-            with k.serial(minimum(chunk, blocks - part * chunk)) as b, k.serial(block.rows) as row:
-                column_block = named(k, "block", part * chunk + b)
+            with k.serial(minimum(chunk, total - part * chunk)) as b, k.serial(block.rows) as row:
+                kernel, column_block = unravel(k, part * chunk + b, (conv.groups * conv.phases, blocks))
                 with k.serial(div_up(block.columns, self.tile.rows)) as t:
                     first = named(k, "first", index(t) * self.tile.rows)
                     self._tile(source, weights, block, taps, (n, kernel, column_block), row, first)

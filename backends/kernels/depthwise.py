@@ -13,28 +13,39 @@ from dataclasses import dataclass, replace
 from tvm import tirx
 
 from tilewright.backends.kernels.conv_last import ConvLast
-from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, const, index, minimum
+from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, const, index, itemsize, minimum
 from tilewright.backends.kernels.patches import Axis, normalised
 from tilewright.backends.kernels.ranges import Indices, div_up, maximum, named, product, tasks
-from tilewright.backends.kernels.tile import Vectors
+from tilewright.backends.kernels.tile import LINE, Vectors
+from tilewright.ir.ops.reshape import flatten
 
 _UNROLL = 9  # taps of a row
+_FAR = 1 << 18  # bytes of an image that do not stay in the second-level cache
 
 Store = Callable[[Index, Indices, Expr, Expr], None]
+Ask = Callable[[Index], None]
 
 
-def emit_depthwise(k: Loops, machine: Vectors, conv: ConvLast, image: Buffer, weights: Buffer, store: Store) -> None:
+def emit_depthwise(
+    k: Loops,
+    machine: Vectors,
+    conv: ConvLast,
+    image: Buffer,
+    weights: Buffer,
+    store: Store,
+    ask: Ask | None = None,
+) -> None:
     """`store(n, places, c, value)` for every result: the sum over taps of channel c of input times weight.
 
     `image` is [batch, *axes, channels], `weights` [*kernel, channels]. `store` is called with vectors of channels and
-    must be idempotent.
+    must be idempotent; `ask(place)` asks for the memory of a result, counted in row-major order.
     """
     axes, restored = normalised(conv.axes)
     conv = replace(conv, axes=axes)
     flat = k.view(image, (product((conv.batch, *(axis.size for axis in axes), conv.channels)),))
     packed = k.view(weights, (*(axis.kernel for axis in axes), conv.channels))
     lanes = min(machine.lanes, 1 << (conv.channels.bit_length() - 1))
-    kernel = _Kernel(k, lanes, 3 * machine.registers // 8, conv, flat, packed)
+    kernel = _Kernel(k, lanes, 3 * machine.registers // 8, conv, flat, packed, ask)
     kernel.emit(lambda n, places, c, value: store(n, restored(places), c, value))
 
 
@@ -48,6 +59,7 @@ class _Kernel:
     conv: ConvLast
     image: Buffer
     weights: Buffer
+    ask: Ask | None
 
     def emit(self, store: Store) -> None:
         """A task is a row of results."""
@@ -100,11 +112,44 @@ class _Kernel:
             for each in sums:
                 with k.vectorized(lanes) as lane:
                     k.store(each, (lane,), 0)
+            self._ask_ahead(row, first, block)
             with _ranges(k, ranges) as taps:
                 self._row_of_taps(row, taps, first, channel, sums, checked=checked)
             for p, each in enumerate(sums):
                 with k.vectorized(lanes) as lane:
                     store(row[0], (*row[1:], first + p), channel + lane, each[lane])
+
+    @property
+    def _is_far(self) -> bool:
+        """Whether the second-level cache may not hold the image."""
+        size = product([axis.size for axis in self.conv.axes]) * self.conv.channels
+        return not isinstance(size, int) or size * itemsize(self.image) > _FAR
+
+    def _ask_ahead(self, row: Indices, first: Index, block: Index) -> None:
+        """Asks for what the next tile needs and no tile did before: its share of this block of channels.
+
+        These are the next columns in the lowest rows of the windows, and the next results. The processor does not
+        foresee them, as a tile goes through many columns in turn.
+        """
+        if not self._is_far:
+            return
+        conv, count = self.conv, self.count
+        *outer, wide = conv.axes
+        high = outer[-1]
+        *lead, lowest = (
+            axis.source(result, 0) + (axis.kernel - 1) * axis.dilation
+            for axis, result in zip(outer, row[1:], strict=True)
+        )
+        column = wide.source(first + (count - 1), 0) + _extent(wide)
+        sizes = [1, *(axis.size for axis in conv.axes)]
+        for up in range(min(high.stride, high.kernel)):
+            start = flatten((row[0], *lead, lowest - up, column), sizes) * conv.channels
+            for place in _lines(start, block, count * wide.stride * self.lanes):
+                self.k.prefetch(self.image, (place,))
+        if self.ask is not None:
+            start = flatten((*row, first + count), [1, *(axis.results for axis in conv.axes)]) * conv.channels
+            for place in _lines(start, block, count * self.lanes):
+                self.ask(place)
 
     def _row_of_taps(
         self, row: Indices, taps: Indices, first: Index, channel: Index, sums: Sequence[Buffer], *, checked: bool
@@ -139,6 +184,13 @@ class _Kernel:
         nearest = maximum(0, minimum(index(column), size - 1))
         inside = tirx.all(index(column) >= index(0), index(column) < index(size))
         return tirx.Select(inside, self.image[(start + nearest) * channels + channel], const(0, "float32"))
+
+
+def _lines(start: Index, part: Index, share: int) -> list[Index]:
+    """Where the cache lines begin of part number `part` of the floats from `start` on, in shares of so many."""
+    step = LINE // 4
+    lines = -(-share // step)
+    return [start + (part * lines + line) * step for line in range(lines)]
 
 
 def _extent(axis: Axis) -> int:

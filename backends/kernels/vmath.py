@@ -15,16 +15,20 @@ from tilewright.ir.ops.rational import SIGMOID, TANH, Rational
 
 _ROUND = 12582912.0  # 1.5 * 2**23: adding it rounds to an integer, which is then in the low bits
 _ROUND_BITS = 0x4B400000
+_BIAS = 127  # of the exponents of float32
 
 
 def exp(x: Expr) -> Expr:
     """e**x, error under 1.1 ulp. Polynomial of Cephes expf; 2**n in two factors, for denormal results."""
 
-    def scaled(n: Expr, fraction: Expr) -> Expr:
-        half = n >> 1
-        return fraction * _power_of_two(half) * _power_of_two(n - half)
+    def scaled(rounded: Expr, fraction: Expr) -> Expr:
+        def in_halves(n: Expr) -> Expr:
+            half = n >> 1
+            return fraction * _power_of_two(half) * _power_of_two(n - half)
 
-    return named(_clamped(x, -104.0, 89.0), lambda v: _split_exp(v, scaled))
+        return named(_bits(rounded) - _int(_ROUND_BITS), in_halves)
+
+    return named(_clamped(x, -104.0, 89.0), lambda v: _split_exp(v, 0, scaled))
 
 
 def exp_or_zero(x: Expr) -> Expr:
@@ -34,22 +38,21 @@ def exp_or_zero(x: Expr) -> Expr:
 
 def _small_exp(x: Expr) -> Expr:
     """e**x for -87 < x < 88 only."""
-    return _split_exp(x, lambda n, fraction: fraction * _power_of_two(n))
+    return _split_exp(x, _BIAS, lambda rounded, fraction: fraction * _from_bits(_bits(rounded) << 23))
 
 
-def _split_exp(x: Expr, scaled: Callable[[Expr, Expr], Expr]) -> Expr:
-    """e**x = 2**n * e**r with |r| <= ln(2) / 2; `scaled` puts n and e**r together."""
+def _split_exp(x: Expr, bias: int, scaled: Callable[[Expr, Expr], Expr]) -> Expr:
+    """e**x = 2**n * e**r with |r| <= ln(2) / 2; `scaled` puts them together, given the float _ROUND + bias + n."""
     coefficients = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5)
 
     def from_rounded(rounded: Expr) -> Expr:
-        n = rounded - _float(_ROUND)
+        n = rounded - _float(_ROUND + bias)
         return named(x - n * _float(0.693359375) + n * _float(2.12194440e-4), lambda r: fraction(rounded, r))
 
     def fraction(rounded: Expr, r: Expr) -> Expr:
-        n = _bits(rounded) - _int(_ROUND_BITS)
-        return named(n, lambda n: scaled(n, _polynomial(r, coefficients) * (r * r) + r + _float(1.0)))
+        return scaled(rounded, _polynomial(r, coefficients) * (r * r) + r + _float(1.0))
 
-    return named(x * _float(1.44269504088896341) + _float(_ROUND), from_rounded)
+    return named(x * _float(1.44269504088896341) + _float(_ROUND + bias), from_rounded)
 
 
 def log(x: Expr) -> Expr:
@@ -140,12 +143,13 @@ def gelu(x: Expr) -> Expr:
 
 
 def sigmoid(x: Expr) -> Expr:
-    """1 / (1 + e**-x), error under 3 ulp; computed from e**-|x|, which cannot overflow."""
+    """1 / (1 + e**-x), error under 3 ulp from -87 on; 0 below, where it is less than 2e-38."""
 
-    def ratio(v: Expr, e: Expr) -> Expr:
-        return tirx.Select(v < _float(0.0), e, _float(1.0)) / (_float(1.0) + e)
+    def ratio(v: Expr) -> Expr:
+        power = _small_exp(_clamped(_float(0.0) - v, -87.0, 87.5))
+        return tirx.Select(v < _float(-87.0), _float(0.0), _float(1.0) / (_float(1.0) + power))
 
-    return named(x, lambda v: named(exp(-tirx.abs(v)), lambda e: ratio(v, e)))
+    return named(x, ratio)
 
 
 def rational_sigmoid(x: Expr) -> Expr:
@@ -207,7 +211,7 @@ def _below(x: Expr, high: float) -> Expr:
 
 def _power_of_two(n: Expr) -> Expr:
     """2**n for an int32 n in [-126, 127]."""
-    return _from_bits((n + _int(127)) << 23)
+    return _from_bits((n + _int(_BIAS)) << 23)
 
 
 def _with_sign(size: Expr, x: Expr) -> Expr:

@@ -39,7 +39,9 @@ def emit(group: Group) -> Mapping[Value, Layout]:
         finish((n, *places, c), value + group.tensors[bias[0]](c) if bias else value)
 
     machine, conv = Vectors.of(group.target), conv_last.sizes(group, node)
-    emit_depthwise(group.k, machine, conv, group.inputs[image], group.inputs[weights], store)
+    emit_depthwise(
+        group.k, machine, conv, group.inputs[image], group.inputs[weights], store, group.asker(node.results[0])
+    )
     return layouts
 
 

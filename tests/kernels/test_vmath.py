@@ -24,7 +24,7 @@ ARGUMENTS = np.concatenate([SPECIAL, EVERY_4099TH, np.linspace(-110, 110, 200_00
 
 def sigmoid(x: Array) -> Array:
     small = np.exp(-np.abs(x))
-    return np.asarray(np.where(x < 0, small, 1) / (1 + small))
+    return np.asarray(np.where(x < -87, 0, np.where(x < 0, small, 1) / (1 + small)))
 
 
 def erf(x: Array) -> Array:
