@@ -5,6 +5,7 @@ It is all that a worker needs to build the kernel, and what the cache knows it b
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Mapping
@@ -50,7 +51,7 @@ def write(body: Graph, weights: Weights) -> tuple[str, Mapping[str, str]]:
     names = _short_names(body)
     text = show(body.substitute({v: constant(v.data, v.dtype) for v in body.constants if v.name}))
     renamed = re.sub(r"\b_\w+", lambda found: names.get(found[0], found[0]), text)
-    if names and _means_the_same(body, parse(renamed), names):
+    if names and _means_the_same(body, _parsed(renamed), names):
         text = renamed
     else:
         names = {}
@@ -77,7 +78,13 @@ def _short_names(body: Graph) -> dict[str, str]:
 def read(text: str) -> tuple[Graph, Weights]:
     """Inverse of `write`. Raises ParseError."""
     *head, body = text.split("\n", 3)
-    return parse(body), Weights.parse("\n".join(head))
+    return _parsed(body), Weights.parse("\n".join(head))
+
+
+@functools.lru_cache(maxsize=1 << 10)
+def _parsed(text: str) -> Graph:
+    """The graph of a text: the layers of a model share theirs."""
+    return parse(text)
 
 
 def name_of(body: Graph, text: str) -> str:

@@ -72,8 +72,12 @@ class Node:
     results: tuple[Value, ...] = ()
 
     def with_inputs(self, inputs: Sequence[Value]) -> Node:
-        """The same operator on other inputs, types inferred anew."""
-        return make_node(self.op, inputs, self.attrs, source=self.source, names=[r.name for r in self.results])
+        """The same operator on other inputs, types inferred anew where theirs differ."""
+        names = [r.name for r in self.results]
+        if [v.type for v in inputs] == [v.type for v in self.inputs]:
+            types = [r.type for r in self.results]
+            return _with_results(Node(self.op, tuple(inputs), self.attrs, self.source), types, names)
+        return make_node(self.op, inputs, self.attrs, source=self.source, names=names)
 
     def __repr__(self) -> str:
         return f"<{self.op.name} {self.source}>"
@@ -99,9 +103,13 @@ def make_node(op: Op, inputs: Sequence[Value], attrs: Attrs, *, source: str = ""
     except TypeInferenceError as error:
         raise located(error, op, inputs, source) from error
     node = Node(op, tuple(inputs), MappingProxyType(full), source)
-    names = list(names) + [""] * (len(types) - len(names))
+    return _with_results(node, types, [*names, *[""] * (len(types) - len(names))])
+
+
+def _with_results(node: Node, types: Sequence[TensorType], names: Sequence[str]) -> Node:
+    """The node itself: it and its results refer to each other, so one of them has to be finished late."""
     results = tuple(Value(t, node, i, None, names[i]) for i, t in enumerate(types))
-    object.__setattr__(node, "results", results)  # the two refer to each other, so one of them has to be finished late
+    object.__setattr__(node, "results", results)
     return node
 
 

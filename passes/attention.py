@@ -2,7 +2,8 @@
 
 softmax(q @ k^T * scale + mask) @ v, where the scale may be on q, on k, on both or on the scores, before or after the
 mask, and the mask may be a choice between the scores and minus infinity. Exporters of PyTorch guard rows without any
-key by where(isnan(p), 0, p); that becomes `nan_to_zero`.
+key by where(isnan(p), 0, p); that becomes `nan_to_zero`. Attention over the places of an image has its values in
+columns: v^T @ softmax(...)^T.
 """
 
 from __future__ import annotations
@@ -29,9 +30,19 @@ def _scores(p: Patterns, q: Pattern, keys: Pattern, scale: Pattern) -> Pattern:
 
 
 def _weighted(p: Patterns, scores: Pattern, v: Pattern) -> Pattern:
-    """softmax(scores) @ v, perhaps with NaN replaced by zero."""
+    """softmax(scores) @ v, perhaps with NaN replaced by zero, or v @ softmax(scores)^T."""
     weights = p.softmax(scores).named("weights")
-    return p.matmul(p.either(weights, p.where(p.isnan(weights), 0, weights).named("guarded")), v)
+    guarded = p.either(weights, p.where(p.isnan(weights), 0, weights).named("guarded"))
+    return p.either(p.matmul(guarded, v), p.matmul(v, p.transpose(guarded, perm=_is_turn).named("turned")))
+
+
+def _turn(rank: int) -> tuple[int, ...]:
+    """The transpose that exchanges the last two of so many axes."""
+    return (*range(rank - 2), rank - 1, rank - 2)
+
+
+def _is_turn(perm: tuple[int, ...]) -> bool:
+    return len(perm) >= 2 and perm == _turn(len(perm))
 
 
 @rule(lambda p, q, keys, v, scale: _weighted(p, _scores(p, q, keys, scale), v))
@@ -79,31 +90,38 @@ def _attention(
     scale: Value | None = None,
     mask: Value | None = None,
     guarded: Value | None = None,
+    turned: Value | None = None,
 ) -> Replacement:
-    """One `attention` of what the patterns found; `keys` is k with its last two axes exchanged."""
+    """One `attention` of what the patterns found; `keys` is k with its last two axes exchanged.
+
+    `turned` are the weights with these axes exchanged: then v and the result are so, too.
+    """
     factor = 1.0 if scale is None else uniform(scale)
     q, q_factor = _unscaled(q)
     keys, k_factor = _unscaled(keys)
-    if factor is None or not keys.made_by("transpose") or not 2 <= keys.rank <= 4:
-        return Decline("the scale is not one number, or the keys are not transposed here")
+    if factor is None or keys.data is not None or not 2 <= keys.rank <= 4:
+        return Decline("the scale is not one number, or the keys are weights")
     if weights.node is None or weights.node.attrs["axis"] != weights.rank - 1:
         return Decline("softmax is not along the keys")
     if not all(dims.same_shape(q.shape[:-2], other.shape[:-2]) for other in (keys, v)):
         return Decline("queries, keys and values differ in batch or heads")
-    operands = [_four_axes(match, x) for x in (q, _transposed(match, keys), v)]
+    values = v if turned is None else _transposed(match, v)
+    operands = [_four_axes(match, x) for x in (q, _transposed(match, keys), values)]
     if mask is not None:
         operands.append(_mask(match, mask, weights.rank))
     total = float(factor) * q_factor * k_factor
     result = match.apply("attention", *operands, scale=total, nan_to_zero=guarded is not None)
-    return result if match.root.rank == 4 else match.apply("reshape", result, shape=match.root.shape)
+    if weights.rank != 4:
+        result = match.apply("reshape", result, shape=(*weights.shape[:-1], values.shape[-1]))
+    return result if turned is None else match.apply("transpose", result, perm=_turn(weights.rank))
 
 
-def _transposed(match: Match, keys: Value) -> Value:
-    """What `keys`, made by a transpose, are the transpose of: their last two axes exchanged once more."""
-    assert keys.node is not None
-    perm = keys.node.attrs["perm"]
-    perm = (*perm[:-2], perm[-1], perm[-2])
-    x = keys.node.inputs[0]
+def _transposed(match: Match, x: Value) -> Value:
+    """`x` with its last two axes exchanged; where a transpose made it, one from what that was given."""
+    perm = _turn(x.rank)
+    if x.node is not None and x.node.op.name == "transpose":
+        perm = tuple(x.node.attrs["perm"][axis] for axis in perm)
+        x = x.node.inputs[0]
     return x if perm == tuple(range(x.rank)) else match.apply("transpose", x, perm=perm)
 
 

@@ -104,7 +104,7 @@ class Match:
             return self
         known = self.names.get(name)
         if known is None:
-            return replace(self, names={**self.names, name: value})
+            return Match(self.root, self.nodes, {**self.names, name: value})
         return self if known is value else None
 
     def apply(self, op: str, *inputs: Value, **attrs: Any) -> Value:
@@ -185,7 +185,7 @@ def _match_operation(pattern: Operation, value: Value, so_far: Match) -> Iterato
         return
     if not _attributes_fit(pattern.attrs, node):
         return
-    covered = replace(so_far, nodes=(*so_far.nodes, node))
+    covered = Match(so_far.root, (*so_far.nodes, node), so_far.names)
     if pattern.inputs is None:
         yield covered
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeAlias
 
 from tilewright.ir.errors import CompilerError, PassError
@@ -64,8 +64,10 @@ def run(graph: Graph, pipeline: Sequence[Pass] = PIPELINE, watch: Watch | None =
 
     Raises PassError, naming the pass, where a pass fails or leaves an invalid graph.
     """
+    verified: frozenset[Node] = frozenset()
     for each in pipeline:
-        before, graph = graph, _step(each, graph)
+        before, graph = graph, _step(each, graph, verified)
+        verified = frozenset(graph.nodes) if graph is not before else verified
         if watch is not None:
             watch(pass_name(each), before, graph)
     return graph
@@ -79,7 +81,7 @@ def _with_regions(each: Pass, graph: Graph) -> Graph:
     def visit(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         if node.op.name not in CONTROL:
             return None
-        attrs = {name: _step(each, a) if isinstance(a, Graph) else a for name, a in node.attrs.items()}
+        attrs = {name: _step(each, a, ()) if isinstance(a, Graph) else a for name, a in node.attrs.items()}
         return make_node(node.op, inputs, attrs, source=node.source, names=[r.name for r in node.results]).results
 
     return graph.map_nodes(visit)
@@ -90,11 +92,11 @@ def pass_name(each: Pass) -> str:
     return getattr(each, "__name__", type(each).__name__)
 
 
-def _step(each: Pass, graph: Graph) -> Graph:
+def _step(each: Pass, graph: Graph, verified: Collection[Node]) -> Graph:
     try:
         result = each(_with_regions(each, graph))
         if (result.inputs, result.outputs) != (graph.inputs, graph.outputs):  # values are equal only to themselves
-            verify(result)
+            verify(result, verified)
     except CompilerError as error:
         message = f"the pass {pass_name(each)} failed: {error.message}"
         raise PassError(message, node=error.node, source=error.source, hint=error.hint) from error
