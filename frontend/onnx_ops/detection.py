@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 from tilewright.frontend.onnx_ops.call import Call
+from tilewright.frontend.onnx_ops.selection import places_of
 from tilewright.ir import dims
 from tilewright.ir.dims import Dim
 from tilewright.ir.graph import Value
 
 
 def non_max_suppression(c: Call) -> Value:
-    """Without a greatest number of boxes there are none."""
-    limits = [scalar(c, 2, 0, "int64"), scalar(c, 3, 0.0, "float32")]
+    """Rows (image, class, box). Without a greatest number of boxes there are none."""
+    boxes, scores = c[0], c[1]
+    if boxes.rank != 3 or scores.rank != 3:
+        raise c.malformed(f"needs boxes and scores of three axes, not {boxes.type} and {scores.type}")
+    most = dims.minimum(c.size(scalar(c, 2, 0, "int64"), "a number of boxes"), boxes.shape[1])
+    limits = [scalar(c, 3, 0.0, "float32")]
     least = c.optional(4)
     if least is not None and least.shape != (0,):
         limits.append(scalar(c, 4, 0.0, "float32"))
-    count, center = str(c.fresh_size()), c.flag("center_point_box")
-    return c.apply("non_max_suppression", c[0], c[1], *limits, count=count, center=center)
+    found = c.apply(
+        "non_max_suppression",
+        boxes,
+        scores,
+        *limits,
+        most=dims.maximum(most, 0),
+        center=c.flag("center_point_box"),
+    )
+    rows = c.transpose(places_of(c, c.apply("greater_equal", found, 0)), (1, 0))
+    box = c.reshape(c.apply("gather_nd", found, rows, batch_dims=0), (rows.shape[0], 1))
+    return c.apply("concat", c.slice(rows, 1, 0, 2), box, axis=1)
 
 
 def scalar(c: Call, index: int, default: float, dtype: str) -> Value:

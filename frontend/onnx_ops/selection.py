@@ -16,12 +16,25 @@ def axis_or_flat(c: Call) -> tuple[Value, int]:
 
 
 def nonzero(c: Call) -> Value:
-    return c.apply("nonzero", c[0], size=c.fresh_size())
+    return places_of(c, c[0])
+
+
+def places_of(c: Call, x: Value) -> Value:
+    """The places of elements that are not zero: int64, a row for each axis. They are counted first."""
+    count = c.reduce("sum", c.cast(c.cast(x, "bool"), "int64"), range(x.rank), keepdims=False)
+    return c.apply("nonzero", x, size=c.size(count, "a count"))
 
 
 def compress(c: Call) -> Value:
     x, axis = axis_or_flat(c)
-    return c.apply("compress", x, c[1], size=c.fresh_size(), axis=axis)
+    condition = c[1]
+    if condition.dtype != "bool" or condition.rank != 1:
+        raise c.malformed(f"needs a condition that is a vector of bool, not {condition.type}")
+    longer = isinstance(condition.shape[0], int) and isinstance(x.shape[axis], int)
+    if longer and condition.shape[0] > x.shape[axis]:
+        raise c.malformed(f"has a condition of {condition.shape[0]} elements for an axis of {x.shape[axis]}")
+    places = places_of(c, condition)
+    return c.apply("gather", x, c.reshape(places, places.shape[1:]), axis=axis)
 
 
 def unique(c: Call) -> tuple[Value, ...]:

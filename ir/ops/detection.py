@@ -11,9 +11,10 @@ from tilewright.ir.op import REQUIRED, Array, Attrs, Kind, Op, Sample
 from tilewright.ir.ops.checks import require, require_equal, require_rank
 from tilewright.ir.types import TensorType, tensor
 
+NONE = -1  # in place of a box, where fewer were chosen
+
 
 def _infer(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
-    """The number of results is the symbol named by `count`, which the results define."""
     boxes, scores, *limits = types
     require(boxes.dtype == scores.dtype == "float32", f"boxes and scores are {boxes.dtype} and {scores.dtype}")
     require_rank(boxes, 3, "the boxes")
@@ -21,9 +22,8 @@ def _infer(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
     require_equal(boxes.shape[0], scores.shape[0], "the batch sizes of boxes and scores")
     require_equal(boxes.shape[1], scores.shape[2], "the numbers of boxes and of scores")
     require_equal(boxes.shape[2], 4, "the numbers of a box")
-    wanted = [TensorType(dtype, ()) for dtype in ("int64", "float32", "float32")][: len(limits)]
-    require(limits == wanted, f"the limits must be {', '.join(map(str, wanted))}")
-    return (TensorType("int64", (dims.symbol(attrs["count"]), 3)),)
+    require(all(limit == TensorType("float32", ()) for limit in limits), "the limits must be float32 scalars")
+    return (TensorType("int64", (*scores.shape[:2], attrs["most"])),)
 
 
 def _corners(boxes: Array, center: bool) -> tuple[Array, Array]:
@@ -50,13 +50,13 @@ def _kept(order: Array, low: Array, high: Array, most: int, threshold: float) ->
     return kept
 
 
-def _ref(attrs: Attrs, boxes: Array, scores: Array, most: Array, overlap: Array, *least: Array) -> Array:
-    found = [
-        (image, label, box)
-        for image, label in np.ndindex(*scores.shape[:2])
-        for box in _chosen(attrs, boxes[image], scores[image, label], int(most), overlap, *least)
-    ]
-    return np.array(found, np.int64).reshape(-1, 3)
+def _ref(attrs: Attrs, boxes: Array, scores: Array, overlap: Array, *least: Array) -> Array:
+    most = attrs["most"]
+    result = np.full((*scores.shape[:2], most), NONE, np.int64)
+    for image, label in np.ndindex(*scores.shape[:2]):
+        chosen = _chosen(attrs, boxes[image], scores[image, label], most, overlap, *least)
+        result[image, label, : len(chosen)] = chosen
+    return result
 
 
 def _chosen(attrs: Attrs, boxes: Array, scores: Array, most: int, overlap: Array, *least: Array) -> list[int]:
@@ -69,27 +69,28 @@ def _chosen(attrs: Attrs, boxes: Array, scores: Array, most: int, overlap: Array
 def _samples() -> list[Sample]:
     corner = np.random.default_rng(7).uniform(0, 1, (2, 12, 2)).astype(np.float32)
     boxes = np.concatenate([corner, corner + np.float32(0.4)], axis=2)
-    scores, count = tensor("float32", 2, 3, 12), "_kept"
-    most, overlap, least = np.array(4), np.array(0.3, np.float32), np.array(0.1, np.float32)
+    scores, many = tensor("float32", 2, 3, 12), tensor("float32", 1, 2, "n")
+    overlap, least = np.array(0.3, np.float32), np.array(0.1, np.float32)
     return [
-        Sample((boxes, scores, most, overlap, least), {"count": count}),
-        Sample((boxes, scores, most, overlap), {"count": "_kept1", "center": True}),
-        Sample((boxes, scores, np.array(0), overlap), {"count": "_kept2"}),
+        Sample((boxes, scores, overlap, least), {"most": 4}),
+        Sample((boxes, scores, overlap), {"most": 12, "center": True}),
+        Sample((boxes, scores, overlap), {"most": 0}),
+        Sample((tensor("float32", 1, "n", 4), many, overlap), {"most": dims.symbol("n")}),
     ]
 
 
 ROWS: tuple[Op, ...] = (
     Op(
         "non_max_suppression",
-        Kind.OPAQUE,
+        Kind.SERIAL,
         _infer,
         _ref,
         None,
-        (4, 5),
-        {"count": REQUIRED, "center": False},
+        (3, 4),
+        {"most": REQUIRED, "center": False},
         _samples,
-        "Rows (image, class, box): for each class the boxes of boxes [N, B, 4] (two corners, or `center` and size) "
-        "with the greatest scores [N, classes, B], without those that overlap a better one by more than a threshold. "
-        "Further inputs: the most boxes of a class, the overlap, and the score to exceed.",
+        "For each image and class the boxes of boxes [N, B, 4] (two corners, or `center` and size) with the greatest "
+        "scores [N, classes, B], without those that overlap a better one by more than a threshold: [N, classes, most], "
+        "filled up with -1. Further inputs: the overlap, and the score to exceed.",
     ),
 )

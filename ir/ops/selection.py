@@ -1,6 +1,7 @@
-"""Operators whose result has as many elements as the data says: they run on the host.
+"""Operators whose result has as many elements as the data says.
 
-`size` is a symbol of its own, which gets its number from the result.
+Of `nonzero` the number is counted before. `unique` runs on the host: its `size` is a symbol of its own, which gets its
+number from the result.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import numpy as np
 
 from tilewright.ir import dims
 from tilewright.ir.op import REQUIRED, Array, Attrs, Kind, Op, Sample
-from tilewright.ir.ops.checks import require_axis, require_dtype, require_rank
-from tilewright.ir.types import NUMERIC, TensorType, tensor
+from tilewright.ir.ops.checks import require_axis, require_dtype
+from tilewright.ir.types import NUMERIC, TensorType
 
 _PLAIN = (*NUMERIC, "bool")
 
@@ -26,18 +27,6 @@ def _ref_nonzero(attrs: Attrs, x: Array) -> Array:
     if x.ndim == 0:
         return np.zeros((0, int(bool(x))), np.int64)
     return np.array(np.nonzero(x), np.int64)
-
-
-def _infer_compress(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
-    (x, condition), axis = types, attrs["axis"]
-    require_dtype(condition, ("bool",), "the condition")
-    require_rank(condition, 1, "the condition")
-    require_axis(axis, x.rank)
-    return (x.with_shape((*x.shape[:axis], attrs["size"], *x.shape[axis + 1 :])),)
-
-
-def _ref_compress(attrs: Attrs, x: Array, condition: Array) -> Array:
-    return np.compress(condition, x, axis=attrs["axis"])
 
 
 def _infer_unique(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
@@ -64,19 +53,12 @@ def _ref_unique(attrs: Attrs, x: Array) -> tuple[Array, ...]:
 
 
 def _samples_nonzero() -> list[Sample]:
-    size = dims.symbol("_size")
     return [
-        Sample((np.array([[0, 2, 0], [-1, 0, 3]]),), {"size": size}),
-        Sample((np.array([0.0, np.nan, -0.0, 1.0], np.float32),), {"size": dims.symbol("_other")}),
-        Sample((tensor("bool", "n", 4),), {"size": dims.symbol("_third")}),
-    ]
-
-
-def _samples_compress() -> list[Sample]:
-    condition = np.array([False, True, True])
-    return [
-        Sample((tensor("float32", 3, 4), condition), {"size": dims.symbol("_size"), "axis": 0}),
-        Sample((tensor("int8", 2, "n"), condition[1:2]), {"size": dims.symbol("_other"), "axis": 1}),
+        Sample((np.array([[0, 2, 0], [-1, 0, 3]]),), {"size": 3}),
+        Sample((np.array([0.0, np.nan, -0.0, 1.0], np.float32),), {"size": 2}),
+        Sample((np.array([[[True], [False]], [[True], [True]]]),), {"size": 3}),
+        Sample((np.array(True),), {"size": 1}),
+        Sample((np.zeros((2, 3), np.int8),), {"size": 0}),
     ]
 
 
@@ -93,25 +75,14 @@ def _samples_unique() -> list[Sample]:
 ROWS: tuple[Op, ...] = (
     Op(
         "nonzero",
-        Kind.OPAQUE,
+        Kind.SERIAL,
         _infer_nonzero,
         _ref_nonzero,
         None,
         (1, 1),
         {"size": REQUIRED},
         _samples_nonzero,
-        "The places of elements that are not zero, in row-major order: one row for each axis.",
-    ),
-    Op(
-        "compress",
-        Kind.OPAQUE,
-        _infer_compress,
-        _ref_compress,
-        None,
-        (2, 2),
-        {"size": REQUIRED, "axis": REQUIRED},
-        _samples_compress,
-        "The parts of x along an axis where the condition holds, which may be shorter than the axis.",
+        "The places of the elements that are not zero, `size` of them, in row-major order: one row for each axis.",
     ),
     Op(
         "unique",

@@ -41,3 +41,27 @@ def test_agrees_with_onnxruntime(name: str, x: Array) -> None:
     for ours, theirs in zip(compiled.run(feed).values(), read(proto).original(feed), strict=True):
         assert ours.dtype == theirs.dtype
         np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+@pytest.mark.parametrize("center", [0, 1])
+@pytest.mark.parametrize("most", [0, 3, 2**62])
+def test_boxes_with_equal_scores(most: int, center: int) -> None:
+    """Of equal scores the first box wins; boxes may be empty, or have their corners in either order."""
+    proto = model(
+        "(float[n, s, 4] b, float[n, 3, s] p, int64[1] m, float[1] i, float[1] t) => (int64[] y) "
+        f"{{ y = NonMaxSuppression <center_point_box = {center}> (b, p, m, i, t) }}"
+    )
+    rng = np.random.default_rng(most % 7)
+    boxes = rng.integers(0, 6, (2, 40, 4)).astype(np.float32)
+    feed = {"b": boxes, "p": rng.integers(0, 4, (2, 3, 40)).astype(np.float32) / 4, "m": np.array([most])}
+    feed |= {"i": np.float32([0.4]), "t": np.float32([0.2])}
+    compiled = tw.compile(proto, check=False, strict=True)
+    (theirs,) = read(proto).original(feed)
+    np.testing.assert_array_equal(compiled.run(feed)["y"], theirs)
+    assert (len(theirs) > 0) == (most > 0)
+
+
+def test_a_condition_for_too_many_places() -> None:
+    proto = model("(float[2, 3] x) => (float[] y) <bool[3] c = {1, 0, 1}> { y = Compress <axis = 0> (x, c) }")
+    with pytest.raises(tw.errors.CompilerError, match="a condition of 3 elements for an axis of 2"):
+        tw.compile(proto, check=False)

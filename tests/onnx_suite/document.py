@@ -24,7 +24,7 @@ What models may hold. `make test-onnx UPDATE=1` writes this page from the result
 
 - **versions**: those that differ, by the opset that began them. A model's opset may be any from the first on.
 - **runs**: as *compiled* kernels or on the *host*. Where both are named, the numbers are of cases; the host takes
-  strings, sequences, 8-bit floats, 4-bit integers and sizes that depend on data.
+  strings, sequences, 8-bit floats, 4-bit integers and `Unique`.
 - **cases**: how many pass, of how many there are: the operator by itself and, where ONNX defines it as a function, that
   function. Operators without any are tested beside onnxruntime by the tests of our own.
 
