@@ -17,11 +17,12 @@ from tilewright.ir import dims
 from tilewright.ir.dims import Dim
 from tilewright.ir.graph import Graph, Value, apply
 from tilewright.ir.op import Array
-from tilewright.ir.types import INTEGERS
+from tilewright.ir.types import HELD, INTEGERS
 
 # What symbols of any sign may go through; divisions and comparisons of them are left to the running model.
 _EXACT = frozenset({"add", "sub", "mul", "neg", "concat", "slice", "split", "gather", "reshape", "expand", "transpose"})
 _EXACT_CAST = "cast"
+_MANY = 8  # symbols in a size: sympy takes seconds over long sums of what models found
 
 
 class DataSizes:
@@ -32,6 +33,7 @@ class DataSizes:
         self._contents = contents
         self._named: dict[Value, Array | None] = {}
         self._numbers: dict[str, tuple[Value, tuple[Dim, ...]]] = {}  # by symbol: a vector, and symbols of its elements
+        self._short: dict[Dim, Dim] = {}  # by a size of many symbols: one that stands for it
         self._outer = outer
         self._count: Iterator[int] = itertools.count() if outer is None else outer._count
 
@@ -110,6 +112,19 @@ class DataSizes:
         for numbers, symbols in vectors:
             first = apply("with_sizes", first, numbers, symbols=symbols, source=source)
         return (first, *rest)
+
+    def shortened(self, value: Value, source: str) -> Value:
+        """`value`, where its sizes have many symbols with one that stands for them."""
+        long = [d for d in value.shape if not isinstance(d, int) and len(d.free_symbols) > _MANY]
+        if not long or value.dtype in HELD:
+            return value
+        for dim in long:
+            if dim not in self._short:
+                numbers = apply("sizes", *self.ordered((), {"dims": (dim,)}, source), dims=(dim,), source=source)
+                self._short[dim] = self.fresh()
+                self._numbers[str(self._short[dim])] = (numbers, (self._short[dim],))
+        shape = tuple(self._short.get(d, d) for d in value.shape)
+        return apply("reshape", *self.ordered((value,), {"shape": shape}, source), shape=shape, source=source)
 
     def _vector(self, name: str, source: str) -> tuple[Value, tuple[Dim, ...]]:
         """An int64 vector in which the number of symbol `name` is, and the symbols of all its elements."""

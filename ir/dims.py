@@ -8,6 +8,7 @@ sympy is imported on first symbolic use only, so that running a saved model neve
 
 from __future__ import annotations
 
+import functools
 import keyword
 import math
 import re
@@ -101,19 +102,19 @@ def mod(a: Dim, b: Dim) -> Dim:
 
 
 def minimum(a: Dim, b: Dim) -> Dim:
-    if isinstance(a, int) and isinstance(b, int):
-        return min(a, b)
-    import sympy
-
-    return as_dim(sympy.Min(a, b))
+    return min(a, b) if isinstance(a, int) and isinstance(b, int) else _extreme("Min", a, b)
 
 
 def maximum(a: Dim, b: Dim) -> Dim:
-    if isinstance(a, int) and isinstance(b, int):
-        return max(a, b)
+    return max(a, b) if isinstance(a, int) and isinstance(b, int) else _extreme("Max", a, b)
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def _extreme(name: str, a: Dim, b: Dim) -> Dim:
+    """sympy takes milliseconds to find out whether one is always the smaller."""
     import sympy
 
-    return as_dim(sympy.Max(a, b))
+    return as_dim(getattr(sympy, name)(a, b))
 
 
 def equal(a: Dim, b: Dim) -> bool:
@@ -153,7 +154,17 @@ def bind(dim: Dim, sizes: Mapping[str, Dim]) -> Dim:
     """Replace the symbols that `sizes` names; the others stay."""
     if isinstance(dim, int):
         return dim
-    return as_dim(dim.subs({s: sizes[s.name] for s in dim.free_symbols if s.name in sizes}, simultaneous=True))
+    return as_dim(_rebuilt(dim, sizes))
+
+
+def _rebuilt(expr: Any, sizes: Mapping[str, Dim]) -> Any:
+    if expr.is_Symbol:
+        return sizes.get(expr.name, expr)
+    args = [_rebuilt(arg, sizes) for arg in expr.args]
+    if all(new is old for new, old in zip(args, expr.args, strict=True)):
+        return expr
+    extreme = _EXTREMES.get(type(expr).__name__.lower())
+    return reduce(extreme, map(as_dim, args)) if extreme else expr.func(*args)
 
 
 def broadcast(a: Dim, b: Dim) -> Dim | None:

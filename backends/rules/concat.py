@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from tilewright.backends.kernels.elementwise import emit_pointwise
 from tilewright.backends.kernels.group import Group, Layout
 from tilewright.backends.kernels.loops import Index
+from tilewright.backends.kernels.ranges import named
 from tilewright.backends.kernels.tile import Vectors
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.graph import Node, Value
@@ -29,7 +30,8 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     joined = joint.results[0]
     group.place({}, held=joined)
     finish = group.finisher(joined)
-    axis, offset = joint.attrs["axis"], 0
+    axis: int = joint.attrs["axis"]
+    offset: Index = 0
     for operand in joint.inputs:
         shape, tensor = group.shape(operand), group.tensors[operand]
 
@@ -37,7 +39,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
             finish([i + offset if a == axis else i for a, i in enumerate(index)], tensor(*index))
 
         emit_pointwise(group.k, Vectors.of(group.target), shape, copy)
-        offset = offset + shape[axis]
+        offset = named(group.k, "offset", offset + shape[axis])
     return {}
 
 

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tvm import tirx
+
 from tilewright.backends.kernels.group import Group, Layout
-from tilewright.backends.kernels.loops import Buffer, Expr, Index, index
+from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, index
 from tilewright.backends.kernels.ordering import Row, merge_sort
-from tilewright.backends.kernels.ranges import maximum, product, tasks, worth_forking
+from tilewright.backends.kernels.ranges import div_up, maximum, product, tasks, worth_forking
+from tilewright.backends.kernels.tile import Vectors, fold_lanes
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.graph import Node, Value
 from tilewright.ir.ops.detection import NONE
 
 _COST = 50.0  # of a box, in elements copied
 _LOW, _HIGH, _AREA = (0, 1), (2, 3), 4  # what is kept of a box
+_NUMBERS = 5
 
 
 def declines(group: Group) -> str:
@@ -30,25 +34,36 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     group.place({}, held=node.results[0])
     k, found = group.k, group.outputs[node.results[0]]
     images, classes, boxes = group.shape(node.inputs[1])
-    most = group.b.dim(node.attrs["most"])
+    most, lanes = group.b.dim(node.attrs["most"]), Vectors.of(group.target).lanes
     with tasks(k, [images, classes], worth_forking(product((images, classes, boxes)), _COST)) as (image, label):
         candidates, count = _candidates(group, node, image, label)
         scores = group.tensors[node.inputs[1]]
         places, side = merge_sort(Row(k, group.b, count, lambda i: scores(image, label, candidates[i]), largest=True))
-        kept, chosen = k.local("kept", (1,), "int64"), k.scratch("chosen", (maximum(most, 1), 5))
-        new = k.local("new", (5,))
+        kept, chosen = (
+            k.local("kept", (1,), "int64"),
+            k.scratch("chosen", (_NUMBERS, div_up(most, lanes) * lanes + lanes)),
+        )
+        new = k.local("new", (_NUMBERS,))
         k.store(kept, (0,), 0)
         with k.serial(count) as step, k.when(kept[0] < index(most)):
             box = k.let("box", candidates[places[side, step]])
             _measure(group, node, image, box, new)
             with k.when(group.b.logical_not(_overlaps(group, node, chosen, kept[0], new))):
-                for i in range(5):
-                    k.store(chosen, (kept[0], i), new[i])
+                _keep(k, lanes, chosen, kept[0], new)
                 k.store(found, (image, label, kept[0]), box)
                 k.store(kept, (0,), kept[0] + index(1))
         with k.serial(index(most) - kept[0], start=kept[0]) as rest:
             k.store(found, (image, label, rest), NONE)
     return {}
+
+
+def _keep(k: Loops, lanes: int, chosen: Buffer, count: Expr, new: Buffer) -> None:
+    """Box number `count`, which begins a vector of empty ones where the last is full."""
+    full = tirx.EQ(tirx.truncmod(count, index(lanes)), index(0))
+    with k.when(full), k.serial(_NUMBERS) as i, k.vectorized(lanes) as lane:
+        k.store(chosen, (i, count + lane), 0.0)
+    with k.serial(_NUMBERS) as i:
+        k.store(chosen, (i, count), new[i])
 
 
 def _candidates(group: Group, node: Node, image: Index, label: Index) -> tuple[Buffer, Expr]:
@@ -82,26 +97,24 @@ def _measure(group: Group, node: Node, image: Index, box: Expr, into: Buffer) ->
 
 
 def _overlaps(group: Group, node: Node, chosen: Buffer, count: Expr, new: Buffer) -> Expr:
-    """Whether one of the chosen boxes shares too much with the new one."""
-    k, b, limit = group.k, group.b, group.tensors[node.inputs[2]]
-    overlaps = k.local("overlaps", (1,), "bool")
-    k.store(overlaps, (0,), False)
-    with k.serial(count) as other, k.when(b.logical_not(overlaps[0])):
-        sides = [
-            b.maximum(
-                b.minimum(chosen[other, _HIGH[i]], new[_HIGH[i]]) - b.maximum(chosen[other, _LOW[i]], new[_LOW[i]]),
-                b.const(0.0, "float32"),
-            )
-            for i in range(2)
-        ]
-        shared = k.let("shared", sides[0] * sides[1])
-        union = k.let("union", chosen[other, _AREA] + new[_AREA] - shared)
-        solid = [shared > 0.0, chosen[other, _AREA] > 0.0, new[_AREA] > 0.0, union > 0.0, shared / union > limit()]
-        condition = solid[0]
-        for more in solid[1:]:
-            condition = b.logical_and(condition, more)
-        k.store(overlaps, (0,), condition)
-    return k.let("found", overlaps[0])
+    """Whether one of the chosen boxes shares too much with the new one: many at once, in vectors."""
+    k, b, limit, lanes = group.k, group.b, group.tensors[node.inputs[2]], Vectors.of(group.target).lanes
+    worst, hits = k.local("worst", (1,)), k.local("hits", (lanes,))
+    k.store(worst, (0,), 0.0)
+    with k.serial(div_up(count, lanes)) as block, k.when(worst[0] <= 0.0):
+        with k.vectorized(lanes) as lane:
+            other = block * lanes + lane
+            sides = [
+                b.minimum(chosen[_HIGH[i], other], new[_HIGH[i]]) - b.maximum(chosen[_LOW[i], other], new[_LOW[i]])
+                for i in range(2)
+            ]
+            shared = sides[0] * sides[1]
+            union = chosen[_AREA, other] + new[_AREA] - shared
+            solid = [side > 0.0 for side in (*sides, chosen[_AREA, other], new[_AREA], union)]
+            k.store(hits, (lane,), tirx.Select(tirx.all(*solid, shared / union > limit()), 1.0, 0.0))
+        vector = tirx.BufferLoad(hits, [tirx.Ramp(index(0), index(1), lanes)])
+        k.store(worst, (0,), fold_lanes(vector, lanes, tirx.max))
+    return k.let("overlaps", worst[0] > 0.0)
 
 
 RULE = Rule("suppression", declines, emit)

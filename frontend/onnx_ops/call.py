@@ -266,7 +266,7 @@ class Call:
         values = [o if isinstance(o, Value) else self.constant(o, dtype) for o in operands]
         results = apply_op(name, *self._data_sizes.ordered(values, attrs, self.source), source=self.source, **attrs)
         self._data_sizes.note(results)
-        return results
+        return tuple(self._data_sizes.shortened(result, self.source) for result in results)
 
     def apply(self, name: str, *operands: Operand, **attrs: Any) -> Value:
         return self.apply_all(name, *operands, **attrs)[0]

@@ -114,3 +114,19 @@ def test_a_negative_size_is_an_error() -> None:
     compiled = tw.compile(model(CASES["constant of shape"][0], 18), check=False)
     with pytest.raises(InputError):
         compiled.run({"t": np.array([-5, 3])})
+
+
+def test_a_size_of_many_symbols_gets_one_of_its_own() -> None:
+    """sympy takes seconds over long sums: of the places that ten operators found, one after the other."""
+    steps = " ".join(
+        f"t{i} = Constant <value_float = {i / 10}> () g{i} = Greater(x, t{i}) n{i} = NonZero(g{i})" for i in range(10)
+    )
+    joined = ", ".join(f"n{i}" for i in range(10))
+    proto = model(f"(float[n] x) => (int64[] y, int64[] z) {{ {steps} y = Concat <axis = 1> ({joined}) z = Shape(y) }}")
+    imported = read(proto)
+    (_, size) = imported.graph.outputs[0].shape
+    assert size.is_Symbol
+    feed = {"x": np.random.default_rng(0).random(20, np.float32)}
+    compiled = tw.compile(proto, check=False, strict=True)
+    for ours, theirs in zip(compiled.run(feed).values(), imported.original(feed), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
