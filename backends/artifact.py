@@ -26,7 +26,7 @@ from tilewright.backends.program import Program, Result
 from tilewright.backends.runtime import Executable
 from tilewright.backends.target import Target, cpu_features, cpu_model
 from tilewright.backends.values import ALIGNMENT, Array
-from tilewright.backends.versions import package_version
+from tilewright.backends.versions import tvm_version
 from tilewright.ir.errors import ArtifactError
 from tilewright.ir.types import numpy_dtype
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from tilewright.ir.graph import Graph
 
 FORMAT = 2
-_TVM = "apache-tvm"
 MAGIC = b"\x89TWM\r\n\x1a\n"  # as PNG's: a transfer that changes line ends or drops the eighth bit shows at once
 PAGE = 4096
 _HEADER = struct.Struct("<8sIIIQQ")  # magic, format, checksums of manifest and body, lengths of manifest and body
@@ -98,7 +97,7 @@ def _padded(manifest: bytes) -> bytes:
 def _manifest(model: CompiledModel, offsets: Mapping[str, int]) -> dict[str, Any]:
     target = model.target
     return {
-        "tvm": package_version(_TVM),
+        "tvm": tvm_version(),
         "target": {**asdict(target), "features": sorted(target.features)},
         "program": model.program.to_json(),
         "library": [offsets["library"], len(model.executable.library)],
@@ -118,7 +117,7 @@ def load(path: str | Path, threads: int | None = None, graph: Callable[[], Graph
     path = Path(path)
     try:
         manifest, body = _read(path)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: another file was put in its place meanwhile
         raise ArtifactError(f"{path} cannot be read: {error}.") from error
     target = _target(path, manifest)
     program = Program.from_json(manifest["program"])
@@ -166,7 +165,7 @@ def _damaged(path: Path, reason: str) -> ArtifactError:
 
 def _target(path: Path, manifest: Mapping[str, Any]) -> Target:
     """The target it was built for. Raises ArtifactError if that is not what we run on."""
-    version = package_version(_TVM)
+    version = tvm_version()
     if manifest["tvm"] != version:
         raise ArtifactError(
             f"{path} was built with TVM {manifest['tvm']}, but {version} is installed.",

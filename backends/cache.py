@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from tilewright.backends.versions import package_version
+from tilewright.backends.versions import package_version, tvm_version
 
 DEFAULT_LIMIT = 2 << 30
 _FOLDER, _LIMIT = "TILEWRIGHT_CACHE", "TILEWRIGHT_CACHE_LIMIT"
@@ -50,8 +50,11 @@ def digest(*parts: str | bytes) -> str:
 
 
 def model_digest(*parts: str) -> str:
-    """The address of the compiled model that `parts` and what is installed make."""
-    return _digest(toolchain(_OF_MODELS), [*parts, *map(package_version, _PACKAGES)])
+    """The address of the compiled model that `parts` and what is installed make.
+
+    Raises ModuleNotFoundError where nothing tells the version of what is installed.
+    """
+    return _digest(toolchain(_OF_MODELS), [*parts, *(package_version(name, name) for name in _PACKAGES)])
 
 
 def _digest(start: bytes, parts: Iterable[str | bytes]) -> str:
@@ -65,7 +68,7 @@ def _digest(start: bytes, parts: Iterable[str | bytes]) -> str:
 @functools.cache
 def toolchain(folders: tuple[str, ...]) -> bytes:
     """A digest of TVM's version and of our own sources in `folders`."""
-    state = hashlib.sha256(package_version("apache-tvm").encode())
+    state = hashlib.sha256(tvm_version().encode())
     for folder in (Path(__file__).resolve().parents[1] / name for name in folders):
         for path in sorted(folder.rglob("*.py")):
             state.update(str(path.relative_to(folder)).encode() + path.read_bytes())
@@ -107,8 +110,11 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=_PART)
             os.close(descriptor)
-            writer(Path(temporary))
-            Path(temporary).replace(path)
+            try:
+                writer(Path(temporary))
+                Path(temporary).replace(path)
+            finally:
+                Path(temporary).unlink(missing_ok=True)
         except OSError as error:
             self._writable = False
             warnings.warn(f"Nothing is cached, as {self.folder} cannot be written: {error}", stacklevel=2)

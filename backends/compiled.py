@@ -68,7 +68,11 @@ class CompiledModel:
 
     @property
     def graph(self) -> Graph:
-        """The graph of the model as imported. Raises CompilerError for a loaded model, which keeps only its program."""
+        """The graph of the model as imported.
+
+        Raises CompilerError for a loaded model, which keeps only its program. Where the compiled model was in the
+        cache, the graph is read when it is first asked for: that fails if the file has gone or changed meanwhile.
+        """
         if self._graph is None:
             raise CompilerError("A model that was loaded from a saved file has no graph.", hint="Compile the original")
         return self._graph()

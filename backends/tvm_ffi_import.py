@@ -1,60 +1,88 @@
-"""Imports `tvm_ffi` without what running a model does not need, which is half of its time and most of its memory."""
+"""Imports `tvm_ffi` without what running a model does not need, which is half of its time and most of its memory.
+
+torch (180 MB) and ml_dtypes (15 ms) it imports if it can, and does without. Through importlib.metadata (30 ms) it
+looks for its library, which lies in a folder of its own. Other threads, which may import what they like meanwhile, see
+nothing of this.
+"""
 
 from __future__ import annotations
 
+import builtins
 import contextlib
+import importlib.util
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from importlib import import_module
-from types import ModuleType
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
-_METADATA = "importlib.metadata"
+_PACKAGE, _FINDS_LIBRARY, _METADATA = "tvm_ffi", "tvm_ffi.libinfo", "importlib.metadata"
+_NOT_NEEDED = ("torch", "ml_dtypes")
 
 
 def import_tvm_ffi() -> ModuleType:
     """The `tvm_ffi` package."""
-    try:
-        with hidden("torch"), hidden("ml_dtypes"), _metadata_later():
-            return import_module("tvm_ffi")
-    except RuntimeError:  # its library is not in its own folder: look for it as the package would
-        return import_module("tvm_ffi")
+    if _PACKAGE in sys.modules:
+        return sys.modules[_PACKAGE]
+    with _without(_NOT_NEEDED), _metadata_later():
+        return import_module(_PACKAGE)
 
 
 @contextlib.contextmanager
-def hidden(name: str) -> Iterator[None]:
-    """Make `import name` fail, unless the module is already there.
-
-    tvm_ffi imports torch (180 MB) and ml_dtypes (15 ms) if it can, and does without.
-    """
-    if name in sys.modules:
-        yield
-        return
-    sys.modules[name] = None  # type: ignore[assignment]  # the documented way to block an import
+def _without(names: Sequence[str]) -> Iterator[None]:
+    """This thread cannot import the modules, but for those that are there already."""
+    finder = _Absent(names)
+    sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
-        del sys.modules[name]
+        sys.meta_path.remove(finder)
+
+
+class _Absent:
+    """Finds that some modules do not exist, for the thread that made it."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names, self._thread = names, threading.get_ident()
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
+        if fullname in self._names and threading.get_ident() == self._thread:
+            raise ModuleNotFoundError(f"{fullname} is not needed here", name=fullname)
 
 
 @contextlib.contextmanager
 def _metadata_later() -> Iterator[None]:
-    """Put off the import of importlib.metadata (30 ms), through which tvm_ffi looks for its library first."""
-    if _METADATA in sys.modules:
+    """`tvm_ffi.libinfo` finds no metadata until tvm_ffi is imported, and imports what reads them when it asks again."""
+    folder = _folder_with_library()
+    if folder is None or _METADATA in sys.modules:
         yield
         return
-    sys.modules[_METADATA] = _Metadata(_METADATA)
+    later = _Metadata()
+    sys.modules[_FINDS_LIBRARY] = _run(_FINDS_LIBRARY, folder / "libinfo.py", {_METADATA: later})
     try:
         yield
     finally:
-        del sys.modules[_METADATA]
+        later.importing = False
+        if _PACKAGE not in sys.modules:
+            del sys.modules[_FINDS_LIBRARY]
 
 
-class _Metadata(ModuleType):
-    """Stands for importlib.metadata: finds no package while it is in its place, and is the real one after that."""
+def _folder_with_library() -> Path | None:
+    """The package's folder, if it finds its library there without metadata."""
+    specification = importlib.util.find_spec(_PACKAGE)
+    folders = (specification.submodule_search_locations if specification else None) or ()
+    return next((Path(f) for f in folders if Path(f, "lib", "libtvm_ffi.so").exists()), None)
+
+
+class _Metadata:
+    """Stands for importlib.metadata: finds no package while `importing`, and is the real one after that."""
+
+    importing = True
 
     def __getattr__(self, name: str) -> Any:
-        if sys.modules.get(_METADATA) is not self:
+        if not self.importing:
             return getattr(import_module(_METADATA), name)
         if name == "PackageNotFoundError":
             return ModuleNotFoundError  # of which it is a kind
@@ -65,3 +93,20 @@ class _Metadata(ModuleType):
 
 def _not_found(package: str) -> Any:
     raise ModuleNotFoundError(package)
+
+
+def _run(name: str, path: Path, given: dict[str, Any]) -> ModuleType:
+    """The module of a file, which gets some of its imports, all of the form `package.module`, from `given`."""
+    specification = importlib.util.spec_from_file_location(name, path)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+
+    def import_(wanted: str, *arguments: Any, **named: Any) -> Any:
+        if wanted in given:
+            return SimpleNamespace(**{wanted.rpartition(".")[2]: given[wanted]})
+        return builtins.__import__(wanted, *arguments, **named)
+
+    module.__dict__["__builtins__"] = {**vars(builtins), "__import__": import_}
+    specification.loader.exec_module(module)
+    return module

@@ -22,7 +22,7 @@ from tilewright.ir.types import HELD, INTEGERS
 # What symbols of any sign may go through; divisions and comparisons of them are left to the running model.
 _EXACT = frozenset({"add", "sub", "mul", "neg", "concat", "slice", "split", "gather", "reshape", "expand", "transpose"})
 _EXACT_CAST = "cast"
-_MANY = 8  # symbols in a size: sympy takes seconds over long sums of what models found
+_MANY = 8  # computed symbols in a size: sympy takes seconds over long sums of what models found
 
 
 class DataSizes:
@@ -114,8 +114,8 @@ class DataSizes:
         return (first, *rest)
 
     def shortened(self, value: Value, source: str) -> Value:
-        """`value`, where its sizes have many symbols with one that stands for them."""
-        long = [d for d in value.shape if not isinstance(d, int) and len(d.free_symbols) > _MANY]
+        """`value`; where a size has many computed symbols, with one that stands for it in its place."""
+        long = [d for d in value.shape if not isinstance(d, int) and len(dims.computed_symbols([d])) > _MANY]
         if not long or value.dtype in HELD:
             return value
         for dim in long:

@@ -103,6 +103,8 @@ def _attention(
         return Decline("the scale is not one number, or the keys are weights")
     if weights.node is None or weights.node.attrs["axis"] != weights.rank - 1:
         return Decline("softmax is not along the keys")
+    if not q.rank == keys.rank == v.rank == weights.rank:
+        return Decline("queries, keys, values and scores differ in rank")
     if not all(dims.same_shape(q.shape[:-2], other.shape[:-2]) for other in (keys, v)):
         return Decline("queries, keys and values differ in batch or heads")
     values = v if turned is None else _transposed(match, v)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -59,29 +60,32 @@ def compile(
     _refuse_what_is_not_there_yet(precision, database)
     parsed = backends.parse_target(target)
     threads = None if threads is None else checked_threads(threads)
-    imported = functools.cache(lambda: _read(model, shapes, say))
     identity = frontend.identity(model, shapes)
 
-    def graph() -> Graph:
+    @functools.cache
+    def imported() -> Imported:
+        say("reading the model")
+        found = _read(model, shapes)
         if frontend.identity(model, shapes) != identity:
-            raise CompilerError(f"{model} has changed since it was compiled.", hint="Compile it again")
-        return imported().graph
+            what = model if isinstance(model, (str, os.PathLike)) else "The model"
+            raise CompilerError(f"{what} has changed since its compile began.", hint="Compile it again")
+        return found
 
     with _collector_waiting():
         kept = backends.Kept(identity, parsed, strict)
-        compiled = kept.load(threads, graph)
+        compiled = kept.load(threads, lambda: imported().graph)
     if compiled is None:
         compiled = _build(imported(), parsed, threads, strict, say)
         kept.save(compiled)
     if check:
+        original = imported()
         say("checking against the original")
-        compiled.check_report = _compare(compiled, imported(), inputs, None)
+        compiled.check_report = _compare(compiled, original, inputs, None)
         _refuse_difference(compiled.check_report)
     return compiled
 
 
-def _read(model: Any, shapes: Mapping[str, int] | None, say: Progress) -> Imported:
-    say("reading the model")
+def _read(model: Any, shapes: Mapping[str, int] | None) -> Imported:
     with _collector_waiting():
         from tilewright.frontend import read
     return read(model, shapes=shapes)
@@ -109,7 +113,7 @@ def _build(imported: Imported, target: Target, threads: int | None, strict: bool
 
 @contextlib.contextmanager
 def _collector_waiting() -> Iterator[None]:
-    """Python's cycle collector waits while modules are imported: they make a lot and throw nothing away."""
+    """Python's cycle collector waits while modules and saved models are loaded, of which little is thrown away."""
     enabled = gc.isenabled()
     gc.disable()
     try:

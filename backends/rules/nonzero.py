@@ -29,10 +29,12 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     k.store(found, (0,), 0)
     with nested(k, x.shape) as place:
         here = group.b.cast(k.let("element", x(*place)), "bool")
-        with k.when(tirx.all(here, found[0] < index(size))):
-            for axis, i in enumerate(place):
-                k.store(out, (axis, found[0]), index(i))
+        with k.when(here):
+            with k.when(found[0] < index(size)):
+                for axis, i in enumerate(place):
+                    k.store(out, (axis, found[0]), index(i))
             k.store(found, (0,), found[0] + index(1))
+    k.require(tirx.EQ(found[0], index(size)), "nonzero: `size` is not the number of elements that are not zero")
     return {}
 
 

@@ -30,9 +30,11 @@ def compress(c: Call) -> Value:
     condition = c[1]
     if condition.dtype != "bool" or condition.rank != 1:
         raise c.malformed(f"needs a condition that is a vector of bool, not {condition.type}")
-    longer = isinstance(condition.shape[0], int) and isinstance(x.shape[axis], int)
-    if longer and condition.shape[0] > x.shape[axis]:
-        raise c.malformed(f"has a condition of {condition.shape[0]} elements for an axis of {x.shape[axis]}")
+    if x.shape[axis] == 0:
+        return x
+    count = dims.minimum(condition.shape[0], x.shape[axis])  # what it says beyond the axis does not matter
+    if not dims.equal(count, condition.shape[0]):
+        condition = c.slice(condition, 0, 0, count)
     places = places_of(c, condition)
     return c.apply("gather", x, c.reshape(places, places.shape[1:]), axis=axis)
 

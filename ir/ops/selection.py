@@ -24,6 +24,7 @@ def _infer_nonzero(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorTyp
 
 
 def _ref_nonzero(attrs: Attrs, x: Array) -> Array:
+    """With another number of places than `size` the interpreter complains."""
     if x.ndim == 0:
         return np.zeros((0, int(bool(x))), np.int64)
     return np.array(np.nonzero(x), np.int64)

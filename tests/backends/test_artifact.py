@@ -89,7 +89,7 @@ def test_another_processor(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_another_tvm(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifact, "package_version", lambda name: "9.9")
+    monkeypatch.setattr(artifact, "tvm_version", lambda: "9.9")
     with pytest.raises(ArtifactError, match=r"built with TVM .*, but 9\.9 is installed"):
         artifact.load(saved)
 

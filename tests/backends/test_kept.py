@@ -14,6 +14,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import tilewright as tw
+from tilewright import api
+from tilewright.backends import kept
 from tilewright.backends.cache import Store
 from tilewright.frontend import identity
 
@@ -63,7 +65,7 @@ def test_the_second_compile_only_loads(cache: Path, tmp_path: Path) -> None:
 def test_it_is_checked_as_asked(cache: Path) -> None:
     compiled(model(), check=False)
     again, stages = compiled(model())
-    assert stages == ["checking against the original", "reading the model"]
+    assert stages == ["reading the model", "checking against the original"]
     assert again.check_report.passed
 
 
@@ -96,9 +98,41 @@ def test_the_graph_of_a_file_that_changed(cache: Path, tmp_path: Path) -> None:
     compiled(path, check=False)
     again = compiled(path, check=False)[0]
     path.write_bytes(model(3.0))
-    with pytest.raises(tw.errors.CompilerError, match=r"model\.onnx has changed since"):
+    with pytest.raises(tw.errors.CompilerError, match=r"model\.onnx has changed since its compile began"):
         _ = again.graph
     assert compiled(path, check=False)[0](X)[1] == 3
+
+
+def test_a_file_that_is_replaced_while_it_is_compiled(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model())
+    read = api._read
+
+    def late(source: Any, shapes: Any) -> Any:
+        path.write_bytes(model(3.0))
+        return read(source, shapes)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(api, "_read", late)
+        with pytest.raises(tw.errors.CompilerError, match=r"model\.onnx has changed since its compile began"):
+            compiled(path, check=False)
+    path.write_bytes(model())
+    assert compiled(path, check=False)[0](X)[1] == 2
+
+
+def test_another_processor_and_unknown_versions(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*parts: str) -> str:
+        raise ModuleNotFoundError(parts)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kept, "cpu_features", lambda: frozenset({"sse3"}))
+        compiled(model(), check=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(kept, "model_digest", unknown)
+        compiled(model(), check=False)
+    assert kept_files(cache) == []
 
 
 def test_it_needs_neither_onnx_nor_sympy(cache: Path, tmp_path: Path) -> None:
@@ -140,4 +174,4 @@ def test_a_store_writes_whole_files_or_none(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with pytest.warns(UserWarning, match="no space left"):
         store.write("ab" * 32, fails)
-    assert not store.path("ab" * 32).exists()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

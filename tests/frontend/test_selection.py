@@ -9,6 +9,7 @@ import tilewright as tw
 from tests.frontend.onnx_text import model
 from tilewright.frontend import read
 from tilewright.ir.op import Array
+from tilewright.ir.parse import parse
 
 X = np.array([[1.0, 0.0, 3.0, 0.0], [0.0, 3.0, 1.0, 1.0]], np.float32)
 CASES = {
@@ -61,7 +62,28 @@ def test_boxes_with_equal_scores(most: int, center: int) -> None:
     assert (len(theirs) > 0) == (most > 0)
 
 
-def test_a_condition_for_too_many_places() -> None:
-    proto = model("(float[2, 3] x) => (float[] y) <bool[3] c = {1, 0, 1}> { y = Compress <axis = 0> (x, c) }")
-    with pytest.raises(tw.errors.CompilerError, match="a condition of 3 elements for an axis of 2"):
-        tw.compile(proto, check=False)
+CONDITIONS = {
+    "longer": "(float[2, 3] x) => (float[] y) <bool[4] c = {1, 0, 1, 1}> { y = Compress <axis = 0> (x, c) }",
+    "longer, at run time": "(float[n, 3] x, bool[m] c) => (float[] y) { y = Compress <axis = 0> (x, c) }",
+    "shorter": "(float[n, 3] x) => (float[] y) <bool[1] c = {1}> { y = Compress <axis = 1> (x, c) }",
+    "for nothing": "(float[0, 3] x) => (float[] y) <bool[1] c = {1}> { y = Compress <axis = 0> (x, c) }",
+}
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_conditions_of_another_length_than_the_axis(name: str) -> None:
+    proto = model(CONDITIONS[name])
+    feed = {"x": np.ones((0 if "nothing" in name else 2, 3), np.float32) * np.float32([1, 2, 3])}
+    if "run time" in name:
+        feed["c"] = np.array([False, True, True, False])
+    (ours,) = tw.compile(proto, check=False, strict=True).run(feed).values()
+    np.testing.assert_array_equal(ours, read(proto).original(feed)[0])
+
+
+def test_another_number_of_places_than_was_said() -> None:
+    graph = parse("graph(x: float32[n]) { %0 = nonzero(x) {size=3}  return y=%0 }")
+    compiled = tw.compile(graph, check=False)
+    np.testing.assert_array_equal(compiled(np.float32([0, 1, 1, 0, 1])), [[1, 2, 4]])
+    for x in ([1, 0, 1], [1, 1, 1, 1]):
+        with pytest.raises(tw.errors.InputError, match="is not the number of elements"):
+            compiled(np.float32(x))

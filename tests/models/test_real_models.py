@@ -30,7 +30,6 @@ MODELS = (
     "tashkeel-rawi",
 )
 ROUNDED = {"ddddocr-rec-old": 1e-6, "tashkeel-rawi": 1e-6}  # to 8 bits, again and again, as onnxruntime does it
-HOSTED = {"piper-joe": "NonZero"}  # whose result has as many elements as the data says
 pytestmark = [pytest.mark.models, pytest.mark.slow]
 
 
@@ -52,9 +51,8 @@ def test_agrees_with_onnxruntime_at_each_size(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", of(MODELS))
-def test_all_but_sizes_from_data_is_compiled(name: str) -> None:
-    sources = [source for step in compiled(name).program.host_calls() for source in step.note.sources]
-    assert {source.split()[0] for source in sources} == {HOSTED[name]} if name in HOSTED else not sources
+def test_all_of_it_is_compiled(name: str) -> None:
+    assert compiled(name).program.host_calls() == ()
 
 
 @pytest.mark.parametrize("name", of(ROUNDED))
