@@ -77,6 +77,8 @@ def compile(
     if compiled is None:
         compiled = _build(imported(), parsed, threads, strict, say)
         kept.save(compiled)
+    else:
+        say("found the compiled model in the cache")
     if check:
         original = imported()
         say("checking against the original")

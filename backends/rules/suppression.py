@@ -39,11 +39,8 @@ def emit(group: Group) -> Mapping[Value, Layout]:
         candidates, count = _candidates(group, node, image, label)
         scores = group.tensors[node.inputs[1]]
         places, side = merge_sort(Row(k, group.b, count, lambda i: scores(image, label, candidates[i]), largest=True))
-        kept, chosen = (
-            k.local("kept", (1,), "int64"),
-            k.scratch("chosen", (_NUMBERS, div_up(most, lanes) * lanes + lanes)),
-        )
-        new = k.local("new", (_NUMBERS,))
+        chosen = k.scratch("chosen", (_NUMBERS, div_up(most, lanes) * lanes + lanes))
+        kept, new = k.local("kept", (1,), "int64"), k.local("new", (_NUMBERS,))
         k.store(kept, (0,), 0)
         with k.serial(count) as step, k.when(kept[0] < index(most)):
             box = k.let("box", candidates[places[side, step]])
