@@ -1,9 +1,9 @@
 """Matrix multiplication: loops around a register tile, with the operands and the epilogue as callbacks.
 
 The method is that of GotoBLAS (Goto and van de Geijn, 2008) without packing A: a block of B columns stays in the
-second-level cache while all rows of A pass by, a tile of C stays in registers. Where B is larger than the caches, sums
-are made in steps: a piece of a block of B stays in the first-level cache while rows of A pass by, and the next piece is
-fetched meanwhile.
+second-level cache while rows of A pass by, a tile of C stays in registers. Where a block of B is too deep for that,
+sums are made in steps: a piece of a block stays in the first-level cache while rows of A pass by. What of B comes next
+is asked for between the multiply-adds, a line at a time: in a burst it would hold up the loads that they wait for.
 """
 
 from __future__ import annotations
@@ -31,15 +31,27 @@ from tilewright.backends.kernels.loops import (
 )
 from tilewright.backends.kernels.quads import SpareQuads
 from tilewright.backends.kernels.scaled import ROWS_OF_SCALES
-from tilewright.backends.kernels.tile import LINE, Ahead, Tile, ask_ahead, finished_tile, multiply, row_tiles
+from tilewright.backends.kernels.tile import (
+    LINE,
+    TURN,
+    Ahead,
+    Meanwhile,
+    Tile,
+    ask_ahead,
+    finished_tile,
+    multiply,
+    row_tiles,
+)
 
 Load = Callable[..., Expr]
 Store = Callable[..., None]
 
 _ROWS_AT_ONCE = 256  # rows of A that share one pass over B, at most
 _LEAST = 4  # tiles of rows that share one pass over B
-_CACHE = 1 << 17  # bytes of A that stay in the second-level cache while B passes by
-_FAR = 1 << 22  # bytes of B, of which the caches keep too little from one tile of rows to the next
+_CACHE = 3 << 16  # bytes of A that stay in the second-level cache while B passes by
+_DEEP = 3 << 15  # bytes of a block of B, of which the second-level cache keeps too little beside A
+_FAR = 1 << 18  # bytes of B, of which the second-level cache keeps little from one pass to the next
+_VAST = 1 << 24  # bytes of B that come from memory each time: all rows of A at once
 _PIECE = 6 << 10  # elements of B that stay in the first-level cache beside rows of A
 _ROWS_TOGETHER = 132  # rows of A that pass by a piece of B, about
 
@@ -61,15 +73,15 @@ def gemm(
     tile.columns), depth / tile.steps, tile.columns * tile.steps], as `pack_b` makes it, or for uint8 `pack_quads`.
     `store` emits the statements for one element, inside a vectorized loop over j; `ahead(i, j)` asks for its memory.
     """
-    if isinstance(depth, int) and isinstance(columns, int) and depth * columns * itemsize(b) >= _FAR:
-        few = rows <= _LEAST * tile.rows  # which leave nothing to fetch behind
+    known = isinstance(depth, int) and isinstance(columns, int)
+    if known and depth * tile.columns * itemsize(b) > _DEEP:
+        few = rows <= _LEAST * tile.rows  # which leave nothing to ask for meanwhile
         step = _either(few, depth, _even_step(depth, _PIECE // tile.columns))
         steps = _Steps(step, 0, lambda block: lambda start, _: _rows_from(b, block, quotient(start, tile.steps)))
         _gemm_in_steps(k, tile, rows, columns, depth, a, b, store, steps, ahead)
         return
-    size = np.dtype(tile.dtype).itemsize
-    kept = min(_ROWS_AT_ONCE, _CACHE // (depth * size)) if isinstance(depth, int) else _ROWS_AT_ONCE
-    chunk = max(_LEAST, kept // tile.rows)
+    size = depth * columns * itemsize(b) if known else 0
+    chunk = _chunk(tile, depth, size)
     row_blocks, column_blocks = ceildiv(rows, tile.rows), ceildiv(columns, tile.columns)
     with k.parallel(row_blocks * column_blocks, worth=_worth(rows, columns, depth)) as task:
         first = k.let("first", quotient(task, column_blocks * chunk) * chunk)
@@ -78,7 +90,15 @@ def gemm(
         start = k.let("start", (first + row) * tile.rows)
         load = _rows_from(b, block, 0)
         spare = tile.spare_quads(depth, load)
-        _block(k, tile, start, block, rows, columns, depth, a, load, store, spare, ahead)
+        meanwhile = _ask_for(k, b, block + 1, 0, quotient(depth, tile.steps), row, count) if size >= _FAR else None
+        _block(k, tile, start, block, rows, columns, depth, a, load, store, spare, ahead, meanwhile)
+
+
+def _chunk(tile: Tile, depth: Index, size: int) -> int:
+    """How many tiles of rows of A share one pass over a B of `size` bytes."""
+    row = depth * np.dtype(tile.dtype).itemsize if isinstance(depth, int) else 1
+    kept = _ROWS_AT_ONCE if size >= _VAST else min(_ROWS_AT_ONCE, _CACHE // row)
+    return max(_LEAST, kept // tile.rows)
 
 
 def gemm_of_scaled(
@@ -163,16 +183,14 @@ def _gemm_in_steps(
             length = k.let("length", index(minimum(depth - start, steps.length)))
             piece = take(start, length)
             with k.serial(ceildiv(count, tile.rows), name="t") as t:
-                with k.when(rows > _LEAST * tile.rows):
-                    following = quotient(start + steps.length, tile.steps) + steps.first
-                    _fetch_ahead(
-                        k, b, block, following, quotient(steps.length, tile.steps), t, ceildiv(count, tile.rows)
-                    )
+                following = quotient(start + steps.length, tile.steps) + steps.first
+                turns = quotient(steps.length, tile.steps)
+                meanwhile = _ask_for(k, b, block, following, turns, t, ceildiv(count, tile.rows))
                 if ahead is not None:
                     with k.when(start + steps.length >= depth):
                         ask_ahead(k, tile, lambda r, c: ahead(first + r, block * tile.columns + c), t * tile.rows)
                 _add_tile(k, tile, t * tile.rows, count, length, s > 0,
-                          lambda r, d: a(first + r, start + d), piece, sums)  # fmt: skip
+                          lambda r, d: a(first + r, start + d), piece, sums, meanwhile=meanwhile)  # fmt: skip
         if tile.spare:
             load = _rows_from(b, block, 0)
             with k.serial(ceildiv(count, tile.rows), name="t") as t:
@@ -198,15 +216,17 @@ def _either(condition: Condition, a: Index, b: Index) -> Index:
     return tirx.Select(condition, index(a), index(b))
 
 
-def _fetch_ahead(k: Loops, b: Buffer, block: Expr, start: Expr, count: Index, part: Expr, parts: Index) -> None:
-    """Asks for one of `parts` shares of B's `count` rows from `start` on, in `block` or, past its end, in the next."""
+def _ask_for(k: Loops, b: Buffer, block: Expr, start: Index, count: Index, part: Expr, parts: Index) -> Meanwhile:
+    """Asks for one of `parts` shares of B's `count` rows from row `start` of `block` on, for less where parts are few.
+
+    What lies past the end of B is asked for in vain.
+    """
     blocks, depth, width = (int(size) for size in b.shape)
-    lines = ceildiv(count * (width * itemsize(b)), LINE)
-    share = k.let("share", quotient(lines + parts - 1, parts))
+    share = quotient(TURN * width + parts - 1, parts)
+    each = k.let("each", index(minimum(share, LINE // itemsize(b))))  # elements a turn
+    first = k.let("asked", (block * depth + start) * width + part * quotient(count, TURN) * each)
     flat = k.view(b, (blocks * depth * width,))
-    place = (block * depth + start) * width
-    with k.serial(share, name="line") as line:
-        k.prefetch(flat, (place + (part * share + line) * (LINE // itemsize(b)),))
+    return lambda turn: k.prefetch(flat, (first + turn * each,))
 
 
 def _add_tile(
@@ -220,6 +240,7 @@ def _add_tile(
     b: Load,
     sums: Buffer,
     spare: SpareQuads | None = None,
+    meanwhile: Meanwhile | None = None,
 ) -> None:
     """sums[r, c] = (sums[r, c] if `add` else 0) + sum over d of a(r, d) * b(d, c) for the tile's rows r < `rows`."""
 
@@ -230,7 +251,7 @@ def _add_tile(
             before = sums[row + r, c] if add is True else tirx.Select(add, sums[row + r, c], const(0, tile.sums))
             k.store(sums, (row + r, c), before + value)
 
-        multiply(k, tile, count, depth, lambda r, d: a(row + r, d), b, out, spare)
+        multiply(k, tile, count, depth, lambda r, d: a(row + r, d), b, out, spare, meanwhile)
 
     row_tiles(k, tile, k.let("height", index(minimum(rows - start, tile.rows))), part)
 
@@ -276,6 +297,7 @@ def _block(
     store: Store,
     spare: SpareQuads | None = None,
     ahead: Ahead | None = None,
+    meanwhile: Meanwhile | None = None,
 ) -> None:
     """One tile of C, at row `start` and column block `block`: sums to a small buffer, then the epilogue on that."""
     height = k.let("height", index(minimum(rows - start, tile.rows)))
@@ -284,7 +306,7 @@ def _block(
         width = tile.columns
 
     def part(count: int, first: Index, out: Store) -> None:
-        multiply(k, tile, count, depth, lambda r, d: a(start + (first + r), d), b, out, spare)
+        multiply(k, tile, count, depth, lambda r, d: a(start + (first + r), d), b, out, spare, meanwhile)
 
     first = block * tile.columns
     finished_tile(

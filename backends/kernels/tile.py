@@ -19,7 +19,10 @@ _TOGETHER = {"int16": (2, pairs), "uint8": (4, quads)}
 """How many neighbours along the summed axis one instruction takes, and what multiplies them, by the left operand."""
 _TEMPORARIES = 3  # registers that products of neighbours pass through
 LINE = 64  # bytes that one prefetch brings
-_NEAR = 28 << 10  # bytes of B that stay in the first-level cache beside rows of A
+TURN = 8  # steps of a sum between two prefetches: often enough for all that comes later, and cheap beside the steps
+
+Meanwhile = Callable[..., None]
+"""meanwhile(*place, turn) asks for some memory that comes after this sum, in each `TURN` steps of its last extent."""
 
 
 @dataclass(frozen=True)
@@ -74,15 +77,12 @@ class Tile:
         return quads.SpareQuads(self.quad_rows(depth), b) if self.spare else None
 
 
-def choose_tile(machine: Vectors, columns: Index, dtype: str = "float32", depth: Index = 0, spare: int = 0) -> Tile:
-    """The cheapest tile for a matrix of `columns`: padding is wasted, and small tiles load more per product.
-
-    Where a block of B, `depth` rows of a tile's columns, outgrows the first-level cache, its loads cost twice as much.
-    """
+def choose_tile(machine: Vectors, columns: Index, dtype: str = "float32", spare: int = 0) -> Tile:
+    """The cheapest tile for a matrix of `columns`: padding is wasted, and small tiles load more per product."""
     taken = _TEMPORARIES if dtype == "uint8" else 0
     heights = {width: _rows(machine, width, taken) for width in (1, 2, 3, 4)}
     tiles = [Tile(h, w * machine.lanes, machine.lanes, dtype, spare) for w, h in heights.items() if h >= 2]
-    return min(tiles, key=lambda tile: _cost(tile, columns, depth))
+    return min(tiles, key=lambda tile: _cost(tile, columns))
 
 
 def _rows(machine: Vectors, width: int, taken: int) -> int:
@@ -91,12 +91,11 @@ def _rows(machine: Vectors, width: int, taken: int) -> int:
     return min(rows - rows % 2, 12)
 
 
-def _cost(tile: Tile, columns: Index, depth: Index) -> float:
+def _cost(tile: Tile, columns: Index) -> float:
     """Issue slots per useful product: the multiply-adds plus the loads of A and B that feed them."""
-    far = isinstance(depth, int) and depth * tile.columns * 4 > _NEAR
     widened = tile.dtype == "int16"  # B is int8 mostly
     useful = tile.rows * tile.vectors
-    per_step = useful + 0.25 * tile.rows + (0.5 if far else 0.25) * tile.vectors + 0.5 * widened * tile.vectors
+    per_step = useful + 0.25 * (tile.rows + tile.vectors) + 0.5 * widened * tile.vectors
     if not isinstance(columns, int):
         return per_step / useful
     padded = -(-columns // tile.columns) * tile.columns
@@ -112,18 +111,23 @@ def multiply(
     b: Callable[..., Expr],
     out: Callable[[Expr, Expr, Expr], None],
     spare: quads.SpareQuads | None = None,
+    meanwhile: Meanwhile | None = None,
 ) -> None:
     """out(r, c, sum over d of a(r, d) * b(d, c)) for r < rows and c < tile.columns, all in registers.
 
     With several extents as `depth` the sum goes over all of them: a(r, *place), b(*place, c). Where `tile.steps` = n,
     the last extent is a multiple of n, B is [depth / n, columns * n] with what is multiplied together side by side, and
     both are loads of one element, whose neighbours are loaded with it. Few rows have too few independent sums to hide
-    the latency of a multiply-add: they keep several per element. `spare` are quads that are multiplied once more.
+    the latency of a multiply-add: they keep several per element. `spare` are quads that are multiplied once more;
+    `meanwhile` asks for what comes later, in whole tiles.
     """
     multiplied = _TOGETHER[tile.dtype][1] if tile.steps > 1 else None
     *outer, last = depth if isinstance(depth, Sequence) else (depth,)
     inner = quotient(last, tile.steps)
     splits = max(1, 8 // (rows * tile.vectors))
+    if rows < tile.rows:
+        meanwhile = None  # a second copy of the loop, for little
+    together = splits if meanwhile is None else TURN
     sums = [_accumulators(k, tile, rows, f"sum{s}") for s in range(splits)]
 
     def step(place: Sequence[Expr], target: list[Buffer], left: Expr | None = None) -> None:
@@ -141,14 +145,16 @@ def multiply(
                     spot = r * tile.lanes + lane
                     k.store(total, (spot,), total[spot] + factor * b(*place, lane + v * tile.lanes))
 
-    whole = quotient(inner, splits)
+    whole = quotient(inner, together)
     with nested(k, outer) as place:
-        with k.serial(whole, name="d") as block:
-            for s in range(splits):
-                step((*place, block * splits + s), sums[s])
-        if splits > 1:
-            with k.serial(inner - whole * splits, name="d") as rest:
-                step((*place, rest + whole * splits), sums[0])
+        with k.serial(whole, name="d") as turn:
+            if meanwhile is not None:
+                meanwhile(*place, turn)
+            for s in range(together):
+                step((*place, turn * together + s), sums[s % splits])
+        if together > 1:
+            with k.serial(inner - whole * together, name="d") as rest:
+                step((*place, rest + whole * together), sums[0])
     if spare is not None:
         with k.serial(k.let("count", spare.count()), name="e") as e:
             step((spare.row(e),), sums[0], k.let("quad", spare.place(e)))

@@ -39,7 +39,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     assert node is not None
     image, weights, *bias = node.inputs
     conv = sizes(group, node)
-    tile = choose_tile(Vectors.of(group.target), conv.per_group, image.dtype, conv.terms)
+    tile = choose_tile(Vectors.of(group.target), conv.per_group, image.dtype)
     packing = partial(pack_conv_last, groups=conv.groups, columns=tile.columns, steps=tile.steps)
     shape = packed_conv_last_shape(weights.shape, conv.groups, tile.columns, tile.steps)
     layouts = {weights: Layout(packing, shape)}

@@ -72,7 +72,7 @@ def _emit_last(group: Group, node: Node) -> Mapping[Value, Layout]:
     image, weights, *bias = node.inputs
     transposed = _sizes(group, node)
     conv, groups = transposed.conv_last, transposed.groups
-    tile = choose_tile(Vectors.of(group.target), conv.per_group, depth=conv.terms)
+    tile = choose_tile(Vectors.of(group.target), conv.per_group)
     packing = partial(pack_conv_transpose_last, groups=groups, spreads=transposed.spreads, columns=tile.columns)
     plain = (conv.outputs * conv.phases, conv.depth, *(axis.kernel for axis in conv.axes))
     layouts = {weights: Layout(packing, packed_conv_last_shape(plain, groups * conv.phases, tile.columns))}

@@ -83,10 +83,10 @@ def _stored(group: Group, dtype: str, right: Value, depth: int, columns: int) ->
         shape = packed_scaled_b_shape(depth, columns, tile.columns)
         return tile, Layout(partial(pack_scaled_b, nb=tile.columns), shape, "int8")
     if dtype == "uint8" and spare is not None and has_quads(group.target):
-        tile = choose_tile(machine, columns, dtype, depth, spare)
+        tile = choose_tile(machine, columns, dtype, spare)
         shape = packed_quads_shape(depth, columns, tile.columns, spare)
         return tile, Layout(partial(pack_quads, nb=tile.columns, spare=spare), shape)
-    tile = choose_tile(machine, columns, "int16" if dtype == "uint8" else dtype, depth)
+    tile = choose_tile(machine, columns, "int16" if dtype == "uint8" else dtype)
     shape = packed_b_shape(depth, columns, tile.columns, tile.steps)
     return tile, Layout(partial(pack_b, nb=tile.columns, steps=tile.steps), shape)
 

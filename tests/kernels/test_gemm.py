@@ -43,10 +43,11 @@ def check_close(result: Array, a: Array, b: Array, extra: Array | float = 0) -> 
     assert (np.abs(result - exact) <= 1e-6 * bound + 1e-30).all()
 
 
-@pytest.fixture(params=[False, True], ids=["at once", "in steps"])
+@pytest.fixture(params=["near", "far", "deep"])
 def steps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once as weights that caches keep, once as those that none keeps."""
-    monkeypatch.setattr(gemm_module, "_FAR", 0 if request.param else 1 << 60)
+    """As weights that caches keep, as those that they keep a block of, and as those that are multiplied in steps."""
+    monkeypatch.setattr(gemm_module, "_FAR", 1 << 60 if request.param == "near" else 0)
+    monkeypatch.setattr(gemm_module, "_DEEP", 0 if request.param == "deep" else 1 << 60)
 
 
 @pytest.mark.usefixtures("steps")
@@ -72,7 +73,7 @@ def test_dense(machine: Vectors, columns: int, depth: int) -> None:
 @pytest.mark.parametrize(("columns", "depth"), [(768, 64), (100, 34), (5, 6), (48, 2), (101, 1050)])
 def test_pairs(columns: int, depth: int, weights: str) -> None:
     """Sums of products of 16-bit integers are exact."""
-    tile = choose_tile(NATIVE, columns, "int16", depth)
+    tile = choose_tile(NATIVE, columns, "int16")
     k = Loops("pairs")
     rows, shape = k.dim("rows"), packed_b_shape(depth, columns, tile.columns, tile.steps)
     x, w, y = (
@@ -98,7 +99,7 @@ def test_quads(columns: int, depth: int, large: int) -> None:
     matrix = random.integers(-64, 65, (depth, columns)).astype(np.int8)
     for quad in random.choice(depth // QUAD, large, replace=False):
         matrix[quad * QUAD : quad * QUAD + 2, random.integers(columns)] = random.choice([127, -128], 2)
-    tile = choose_tile(NATIVE, columns, "uint8", depth, spare=8 * -(-large // 8))
+    tile = choose_tile(NATIVE, columns, "uint8", spare=8 * -(-large // 8))
     k = Loops("quads")
     rows, shape = k.dim("rows"), packed_quads_shape(depth, columns, tile.columns, tile.spare)
     x, w, y = (
