@@ -32,12 +32,12 @@ from tilewright.backends.kernels.loops import (
 from tilewright.backends.kernels.quads import SpareQuads
 from tilewright.backends.kernels.scaled import ROWS_OF_SCALES
 from tilewright.backends.kernels.tile import (
-    LINE,
-    TURN,
     Ahead,
     Meanwhile,
+    Share,
     Tile,
     ask_ahead,
+    ask_meanwhile,
     finished_tile,
     multiply,
     row_tiles,
@@ -90,7 +90,8 @@ def gemm(
         start = k.let("start", (first + row) * tile.rows)
         load = _rows_from(b, block, 0)
         spare = tile.spare_quads(depth, load)
-        meanwhile = _ask_for(k, b, block + 1, 0, quotient(depth, tile.steps), row, count) if size >= _FAR else None
+        share = Share(row, count)
+        meanwhile = _ask_for(k, b, block + 1, 0, quotient(depth, tile.steps), share) if size >= _FAR else None
         _block(k, tile, start, block, rows, columns, depth, a, load, store, spare, ahead, meanwhile)
 
 
@@ -184,8 +185,8 @@ def _gemm_in_steps(
             piece = take(start, length)
             with k.serial(ceildiv(count, tile.rows), name="t") as t:
                 following = quotient(start + steps.length, tile.steps) + steps.first
-                turns = quotient(steps.length, tile.steps)
-                meanwhile = _ask_for(k, b, block, following, turns, t, ceildiv(count, tile.rows))
+                share = Share(t, ceildiv(count, tile.rows))
+                meanwhile = _ask_for(k, b, block, following, quotient(steps.length, tile.steps), share)
                 if ahead is not None:
                     with k.when(start + steps.length >= depth):
                         ask_ahead(k, tile, lambda r, c: ahead(first + r, block * tile.columns + c), t * tile.rows)
@@ -216,17 +217,11 @@ def _either(condition: Condition, a: Index, b: Index) -> Index:
     return tirx.Select(condition, index(a), index(b))
 
 
-def _ask_for(k: Loops, b: Buffer, block: Expr, start: Index, count: Index, part: Expr, parts: Index) -> Meanwhile:
-    """Asks for one of `parts` shares of B's `count` rows from row `start` of `block` on, for less where parts are few.
-
-    What lies past the end of B is asked for in vain.
-    """
+def _ask_for(k: Loops, b: Buffer, block: Expr, start: Index, rows: Index, share: Share) -> Meanwhile:
+    """Asks for a share of `rows` rows of B, from row `start` of `block` on, during a sum over as many rows."""
     blocks, depth, width = (int(size) for size in b.shape)
-    share = quotient(TURN * width + parts - 1, parts)
-    each = k.let("each", index(minimum(share, LINE // itemsize(b))))  # elements a turn
-    first = k.let("asked", (block * depth + start) * width + part * quotient(count, TURN) * each)
     flat = k.view(b, (blocks * depth * width,))
-    return lambda turn: k.prefetch(flat, (first + turn * each,))
+    return ask_meanwhile(k, flat, (block * depth + start) * width, rows * width, (rows,), share)
 
 
 def _add_tile(

@@ -8,9 +8,20 @@ from dataclasses import dataclass
 from tvm import tirx
 
 from tilewright.backends.kernels import pairs, quads, vmath
-from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, ceildiv, index, quotient
+from tilewright.backends.kernels.loops import (
+    Buffer,
+    Expr,
+    Index,
+    Loops,
+    ceildiv,
+    index,
+    itemsize,
+    minimum,
+    product,
+    quotient,
+)
 from tilewright.backends.kernels.packing_quads import QuadRows
-from tilewright.backends.kernels.ranges import nested
+from tilewright.backends.kernels.ranges import maximum, nested
 from tilewright.backends.target import Target
 
 SUMMED = ("float32", "int32")  # what register tiles multiply and sum in its own type
@@ -220,6 +231,35 @@ def ask_ahead(k: Loops, tile: Tile, ahead: Ahead | None, start: Index = 0) -> No
         with k.unrolled(tile.rows, name="r") as r:
             for column in range(0, tile.columns, LINE // 4):
                 ahead(start + r, column)
+
+
+@dataclass(frozen=True)
+class Share:
+    """Number `number` of `of` tiles that ask together for some memory."""
+
+    number: Index
+    of: Index
+
+
+def ask_meanwhile(k: Loops, b: Buffer, start: Index, count: Index, depth: Sequence[Index], share: Share) -> Meanwhile:
+    """Asks for a share of b[start : start + count], a line each turn of a sum over `depth`; for less if turns are few.
+
+    `b` has one axis; what lies past its end is asked for in vain.
+    """
+    *outer, last = depth
+    turns = ceildiv(last, TURN)
+    of_sum = product((*outer, turns))
+    all_turns = maximum(of_sum * share.of, 1)  # some extents may be 0
+    each = k.let("each", index(minimum(quotient(count + all_turns - 1, all_turns), LINE // itemsize(b))))
+    first = k.let("asked", start + share.number * of_sum * each)
+
+    def ask(*place: Expr) -> None:
+        turn: Index = 0
+        for i, extent in zip(place, (*outer, turns), strict=True):
+            turn = turn * extent + i
+        k.prefetch(b, (first + turn * each,))
+
+    return ask
 
 
 def row_tiles(k: Loops, tile: Tile, rows: Expr, part: Callable[[int, Index], None]) -> None:

@@ -19,7 +19,7 @@ from tvm import tirx
 from tilewright.backends.kernels.loops import FORK_WORK, Buffer, Expr, Index, Loops, const, index, minimum
 from tilewright.backends.kernels.packing_winograd import POINTS, SIDE, SIZE, polynomial
 from tilewright.backends.kernels.ranges import Indices, div_up, maximum, named, product, unravel
-from tilewright.backends.kernels.tile import Tile, multiply, row_tiles
+from tilewright.backends.kernels.tile import Share, Tile, ask_meanwhile, multiply, row_tiles
 
 Load = Callable[[Index, Index, Index, Index], Expr]
 Store = Callable[[Index, Index, Index, Index, Expr], None]
@@ -121,12 +121,17 @@ class _Part:
         k, tile, channels = self.k, self.tile, self.conv.channels
         parts = div_up(channels, _DEPTH)
         depth = div_up(channels, parts)
+        tiles = named(k, "tiles", div_up(self.count, tile.rows))
+        flat = k.view(weights, (product([int(size) for size in weights.shape]),))
         with (
             k.serial(SIDE**2, name="p") as p,
             k.serial(parts, name="part") as part,
-            k.serial(div_up(self.count, tile.rows), name="row") as row,
+            k.serial(tiles, name="row") as row,
         ):
             start, top = k.let("start", index(part * depth)), k.let("top", index(row * tile.rows))
+            length = depth if channels % depth == 0 else minimum(depth, channels - start)
+            following = ((block * SIDE**2 + p) * channels + start + length) * tile.columns
+            meanwhile = ask_meanwhile(k, flat, following, length * tile.columns, (length,), Share(row, tiles))
 
             def piece(rows: int, first: Index) -> None:
                 def out(r: Expr, column: Expr, value: Expr) -> None:
@@ -135,10 +140,11 @@ class _Part:
                     k.store(self.sums, place, value if parts == 1 else before + value)
 
                 multiply(
-                    k, tile, rows, depth if channels % depth == 0 else minimum(depth, channels - start),
+                    k, tile, rows, length,
                     lambda r, d: self.patches[p, (top + first + r) * channels + start + d],
                     lambda d, column: weights[block, p, start + d, column],
                     out,
+                    meanwhile=meanwhile,
                 )  # fmt: skip
 
             row_tiles(k, tile, k.let("height", index(minimum(tile.rows, self.count - top))), piece)
