@@ -1,8 +1,9 @@
 """Imports `tvm_ffi` without what running a model does not need, which is half of its time and most of its memory.
 
 torch (180 MB) and ml_dtypes (15 ms) it imports if it can, and does without. Through importlib.metadata (30 ms) it
-looks for its library, which lies in a folder of its own. Other threads, which may import what they like meanwhile, see
-nothing of this.
+looks for its library, which lies in a folder of its own. Its builders of C++ modules, for users and for torch (15 ms
+and 4 MB), are imported when they are called. Other threads, which may import what they like meanwhile, see nothing of
+this.
 """
 
 from __future__ import annotations
@@ -14,19 +15,21 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from importlib import import_module
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 _PACKAGE, _FINDS_LIBRARY, _METADATA = "tvm_ffi", "tvm_ffi.libinfo", "importlib.metadata"
 _NOT_NEEDED = ("torch", "ml_dtypes")
+_BUILDERS = ("tvm_ffi.cpp.extension", "tvm_ffi._optional_torch_c_dlpack")
 
 
 def import_tvm_ffi() -> ModuleType:
     """The `tvm_ffi` package."""
     if _PACKAGE in sys.modules:
         return sys.modules[_PACKAGE]
-    with _without(_NOT_NEEDED), _metadata_later():
+    with _without(_NOT_NEEDED), _metadata_later(), _on_call(_BUILDERS):
         return import_module(_PACKAGE)
 
 
@@ -50,6 +53,51 @@ class _Absent:
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
         if fullname in self._names and threading.get_ident() == self._thread:
             raise ModuleNotFoundError(f"{fullname} is not needed here", name=fullname)
+
+
+@contextlib.contextmanager
+def _on_call(names: Sequence[str]) -> Iterator[None]:
+    """What this thread imports from the modules meanwhile are functions, which import them when they are called."""
+    finder = _Later(names)
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        for name in names:
+            if isinstance(sys.modules.get(name), _Functions):
+                del sys.modules[name]
+
+
+class _Later:
+    """Finds modules whose functions import them when called, for the thread that made it."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names, self._thread = names, threading.get_ident()
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if fullname in self._names and threading.get_ident() == self._thread:
+            return ModuleSpec(fullname, cast("Any", self))  # importlib.abc, which has the type, takes 5 ms
+        return None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return _Functions(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """There is nothing to run yet."""
+
+
+class _Functions(ModuleType):
+    """Stands for a module of functions."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+
+        def later(*arguments: Any, **named: Any) -> Any:
+            return getattr(import_module(self.__name__), name)(*arguments, **named)
+
+        return later
 
 
 @contextlib.contextmanager
