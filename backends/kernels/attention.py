@@ -25,7 +25,8 @@ from tilewright.backends.kernels.loops import (
     product,
     quotient,
 )
-from tilewright.backends.kernels.tile import Tile, Vectors, fold_lanes, multiply
+from tilewright.backends.kernels.multiply import multiply
+from tilewright.backends.kernels.tile import Tile, Vectors, fold_lanes
 
 Load = Callable[[Expr, Expr, Expr, Expr], Expr]
 Fold = Callable[[Expr, Expr], Expr]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tilewright.backends.kernels.loops import Buffer, Condition, Expr, Index, Loops, index, minimum
+from tilewright.backends.kernels.multiply import multiply
 from tilewright.backends.kernels.patches import Axis, Block, Grid, even, normalised
 from tilewright.backends.kernels.ranges import (
     Indices,
@@ -24,7 +25,7 @@ from tilewright.backends.kernels.ranges import (
     tasks,
     unravel,
 )
-from tilewright.backends.kernels.tile import Ahead, Tile, finished_tile, multiply
+from tilewright.backends.kernels.tile import Ahead, Tile, finished_tile
 
 _CACHE = 1 << 15  # elements of input that a task may read: a share of the second-level cache
 _RESULTS = (24, 384)  # places a task, at least (each reads all weights) and at most

@@ -29,6 +29,7 @@ from tilewright.backends.kernels.loops import (
     product,
     quotient,
 )
+from tilewright.backends.kernels.multiply import multiply
 from tilewright.backends.kernels.quads import SpareQuads
 from tilewright.backends.kernels.scaled import ROWS_OF_SCALES
 from tilewright.backends.kernels.tile import (
@@ -39,7 +40,6 @@ from tilewright.backends.kernels.tile import (
     ask_ahead,
     ask_meanwhile,
     finished_tile,
-    multiply,
     row_tiles,
 )
 

@@ -19,9 +19,10 @@ from tilewright.backends.kernels.loops import (
     minimum,
     product,
 )
+from tilewright.backends.kernels.multiply import multiply
 from tilewright.backends.kernels.ranges import cover, div_up, fits, maximum, named, nested
 from tilewright.backends.kernels.scalars import Scalars
-from tilewright.backends.kernels.tile import Tile, multiply, row_tiles
+from tilewright.backends.kernels.tile import Tile, row_tiles
 
 Load = Callable[..., Expr]
 

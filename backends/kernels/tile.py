@@ -1,4 +1,4 @@
-"""The register tile of matrix kernels: its size for a machine and a width, and the loop that fills it."""
+"""The register tile of matrix kernels: its size for a machine and a width, its edges, and what it asks for ahead."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tilewright.backends.kernels.loops import (
     quotient,
 )
 from tilewright.backends.kernels.packing_quads import QuadRows
-from tilewright.backends.kernels.ranges import maximum, nested
+from tilewright.backends.kernels.ranges import maximum
 from tilewright.backends.target import Target
 
 SUMMED = ("float32", "int32")  # what register tiles multiply and sum in its own type
 
-_TOGETHER = {"int16": (2, pairs), "uint8": (4, quads)}
+TOGETHER = {"int16": (2, pairs), "uint8": (4, quads)}
 """How many neighbours along the summed axis one instruction takes, and what multiplies them, by the left operand."""
 _TEMPORARIES = 3  # registers that products of neighbours pass through
 LINE = 64  # bytes that one prefetch brings
@@ -71,12 +71,12 @@ class Tile:
     @property
     def sums(self) -> str:
         """The dtype of the accumulators."""
-        return "int32" if self.dtype in _TOGETHER else self.dtype
+        return "int32" if self.dtype in TOGETHER else self.dtype
 
     @property
     def steps(self) -> int:
         """Neighbours along the summed axis that one instruction multiplies and adds."""
-        return _TOGETHER[self.dtype][0] if self.dtype in _TOGETHER else 1
+        return TOGETHER[self.dtype][0] if self.dtype in TOGETHER else 1
 
     def quad_rows(self, depth: Index) -> QuadRows:
         """The rows of a block of B for quads, which sums `depth` products."""
@@ -111,86 +111,6 @@ def _cost(tile: Tile, columns: Index) -> float:
         return per_step / useful
     padded = -(-columns // tile.columns) * tile.columns
     return per_step / useful * padded / columns
-
-
-def multiply(
-    k: Loops,
-    tile: Tile,
-    rows: int,
-    depth: Index | Sequence[Index],
-    a: Callable[..., Expr],
-    b: Callable[..., Expr],
-    out: Callable[[Expr, Expr, Expr], None],
-    spare: quads.SpareQuads | None = None,
-    meanwhile: Meanwhile | None = None,
-) -> None:
-    """out(r, c, sum over d of a(r, d) * b(d, c)) for r < rows and c < tile.columns, all in registers.
-
-    With several extents as `depth` the sum goes over all of them: a(r, *place), b(*place, c). Where `tile.steps` = n,
-    the last extent is a multiple of n, B is [depth / n, columns * n] with what is multiplied together side by side, and
-    both are loads of one element, whose neighbours are loaded with it. Few rows have too few independent sums to hide
-    the latency of a multiply-add: they keep several per element. `spare` are quads that are multiplied once more;
-    `meanwhile` asks for what comes later, in whole tiles.
-    """
-    multiplied = _TOGETHER[tile.dtype][1] if tile.steps > 1 else None
-    *outer, last = depth if isinstance(depth, Sequence) else (depth,)
-    inner = quotient(last, tile.steps)
-    splits = max(1, 8 // (rows * tile.vectors))
-    if rows < tile.rows:
-        meanwhile = None  # a second copy of the loop, for little
-    together = splits if meanwhile is None else TURN
-    sums = [_accumulators(k, tile, rows, f"sum{s}") for s in range(splits)]
-
-    def step(place: Sequence[Expr], target: list[Buffer], left: Expr | None = None) -> None:
-        """Adds what A has at `place`, or at `left`, times what B has at `place`."""
-        with k.unrolled(rows, name="r") as r:
-            if multiplied is not None:
-                *lead, last = place if left is None else (left,)
-                factor = multiplied.broadcast(k, a(r, *lead, last * tile.steps), tile.lanes)
-                for v, total in enumerate(target):
-                    multiplied.accumulate(k, total, r * tile.lanes, factor, b(*place, v * tile.lanes * tile.steps))
-                return
-            factor = k.let("a", a(r, *place))
-            for v, total in enumerate(target):
-                with k.vectorized(tile.lanes) as lane:
-                    spot = r * tile.lanes + lane
-                    k.store(total, (spot,), total[spot] + factor * b(*place, lane + v * tile.lanes))
-
-    whole = quotient(inner, together)
-    with nested(k, outer) as place:
-        with k.serial(whole, name="d") as turn:
-            if meanwhile is not None:
-                meanwhile(*place, turn)
-            for s in range(together):
-                step((*place, turn * together + s), sums[s % splits])
-        if together > 1:
-            with k.serial(inner - whole * together, name="d") as rest:
-                step((*place, rest + whole * together), sums[0])
-    if spare is not None:
-        with k.serial(k.let("count", spare.count()), name="e") as e:
-            step((spare.row(e),), sums[0], k.let("quad", spare.place(e)))
-    _write_sums(k, tile, rows, sums, out)
-
-
-def _accumulators(k: Loops, tile: Tile, rows: int, name: str) -> list[Buffer]:
-    """One zeroed buffer per column of registers; LLVM keeps them there once the loop over rows is unrolled."""
-    buffers = [k.local(f"{name}_{v}", (rows * tile.lanes,), tile.sums) for v in range(tile.vectors)]
-    for buffer in buffers:
-        with k.unrolled(rows) as r, k.vectorized(tile.lanes) as lane:
-            k.store(buffer, (r * tile.lanes + lane,), 0)
-    return buffers
-
-
-def _write_sums(
-    k: Loops, tile: Tile, rows: int, sums: list[list[Buffer]], out: Callable[[Expr, Expr, Expr], None]
-) -> None:
-    for v, parts in enumerate(zip(*sums, strict=True)):
-        with k.unrolled(rows) as r, k.vectorized(tile.lanes) as lane:
-            place = r * tile.lanes + lane
-            total = parts[0][place]
-            for other in parts[1:]:
-                total = total + other[place]
-            out(r, lane + v * tile.lanes, total)
 
 
 Part = Callable[[int, Index, Callable[[Expr, Expr, Expr], None]], None]

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from tvm import tirx
 
 from tilewright.backends.kernels.loops import FORK_WORK, Buffer, Expr, Index, Loops, const, index, minimum
+from tilewright.backends.kernels.multiply import multiply
 from tilewright.backends.kernels.packing_winograd import POINTS, SIDE, SIZE, polynomial
 from tilewright.backends.kernels.ranges import Indices, div_up, maximum, named, product, unravel
-from tilewright.backends.kernels.tile import Share, Tile, ask_meanwhile, multiply, row_tiles
+from tilewright.backends.kernels.tile import Share, Tile, ask_meanwhile, row_tiles
 
 Load = Callable[[Index, Index, Index, Index], Expr]
 Store = Callable[[Index, Index, Index, Index, Expr], None]

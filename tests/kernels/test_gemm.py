@@ -51,6 +51,16 @@ def steps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.usefixtures("steps")
+def test_long_sums_are_precise() -> None:
+    """One by one, 4096 positive numbers lose some bits more than in blocks."""
+    tile, depth, rows = choose_tile(NATIVE, 24), 4096, 60
+    x, w = (np.abs(normal(*shape, seed=seed)) for seed, shape in enumerate([(rows, depth), (depth, 24)]))
+    result = dense(tile, 24, depth)(x, pack_b(w, tile.columns), np.zeros(24, np.float32), hollow(rows, 24))
+    exact = x.astype(np.float64) @ w
+    assert (np.abs(result - exact) <= 1e-6 * exact).all()
+
+
+@pytest.mark.usefixtures("steps")
 @pytest.mark.parametrize(
     ("machine", "columns", "depth"),
     [

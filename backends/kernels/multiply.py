@@ -1,0 +1,127 @@
+"""The innermost loop of matrix kernels: the products that are added up in a register tile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, quotient
+from tilewright.backends.kernels.quads import SpareQuads
+from tilewright.backends.kernels.ranges import nested
+from tilewright.backends.kernels.summation import Blocks
+from tilewright.backends.kernels.tile import TOGETHER, TURN, Meanwhile, Tile
+
+Load = Callable[..., Expr]
+Sums = list[Buffer]  # one buffer for each column of registers
+
+
+def multiply(
+    k: Loops,
+    tile: Tile,
+    rows: int,
+    depth: Index | Sequence[Index],
+    a: Load,
+    b: Load,
+    out: Callable[[Expr, Expr, Expr], None],
+    spare: SpareQuads | None = None,
+    meanwhile: Meanwhile | None = None,
+) -> None:
+    """out(r, c, sum over d of a(r, d) * b(d, c)) for r < rows and c < tile.columns, all in registers.
+
+    With several extents as `depth` the sum goes over all of them: a(r, *place), b(*place, c). Where `tile.steps` = n,
+    the last extent is a multiple of n, B is [depth / n, columns * n] with what is multiplied together side by side, and
+    both are loads of one element, whose neighbours are loaded with it. Few rows have too few independent sums to hide
+    the latency of a multiply-add: they keep several per element. Long sums of floats are made in blocks. `spare` are
+    quads that are multiplied once more; `meanwhile` asks for what comes later, in whole tiles.
+    """
+    *outer, last = depth if isinstance(depth, Sequence) else (depth,)
+    inner = quotient(last, tile.steps)
+    product = _Product(k, tile, rows, a, b, meanwhile if rows == tile.rows else None)  # no second long loop for a tail
+    blocks = Blocks.of(outer, inner) if tile.dtype == "float32" else None
+    sums = product.sums(outer, inner) if blocks is None else product.sums_in_blocks(blocks, inner)
+    if spare is not None:
+        with k.serial(k.let("count", spare.count()), name="e") as e:
+            product.step((spare.row(e),), sums[0], k.let("quad", spare.place(e)))
+    product.write(sums, out)
+
+
+@dataclass(frozen=True)
+class _Product:
+    """What `multiply` multiplies; several `Sums` are those of steps in turn."""
+
+    k: Loops
+    tile: Tile
+    rows: int
+    a: Load
+    b: Load
+    meanwhile: Meanwhile | None
+
+    def sums_in_blocks(self, blocks: Blocks, last: Index) -> list[Sums]:
+        """As `sums`, in blocks of all extents."""
+        totals = self._zeros("total")
+        with nested(self.k, blocks.outside) as lead, self.k.serial(blocks.pieces, name="piece") as piece:
+            start = piece * blocks.length
+            sums = self.sums(blocks.within, blocks.count(last, start), lead, start)
+            for v, total in enumerate(totals):
+                with self.k.unrolled(self.rows) as r, self.k.vectorized(self.tile.lanes) as lane:
+                    place = r * self.tile.lanes + lane
+                    self.k.store(total, (place,), total[place] + _of_all(sums, v, place))
+        return [totals]
+
+    def sums(self, extents: Sequence[Index], count: Index, lead: Sequence[Expr] = (), start: Index = 0) -> list[Sums]:
+        """Over all of `extents` and `count` steps from `start` on, where the first extents are at `lead`."""
+        k = self.k
+        splits = max(1, 8 // (self.rows * self.tile.vectors))
+        together = splits if self.meanwhile is None else TURN
+        sums = [self._zeros(f"sum{s}") for s in range(splits)]
+        whole = quotient(count, together)
+        with nested(k, extents) as rest:
+            place = (*lead, *rest)
+            with k.serial(whole, name="d") as turn:
+                if self.meanwhile is not None:
+                    self.meanwhile(*place, quotient(start, TURN) + turn)
+                for s in range(together):
+                    self.step((*place, start + turn * together + s), sums[s % splits])
+            if together > 1:
+                with k.serial(count - whole * together, name="d") as d:
+                    self.step((*place, start + whole * together + d), sums[0])
+        return sums
+
+    def step(self, place: Sequence[Expr], sums: Sums, left: Expr | None = None) -> None:
+        """Adds what A has at `place`, or at `left`, times what B has at `place`."""
+        k, lanes, steps = self.k, self.tile.lanes, self.tile.steps
+        with k.unrolled(self.rows, name="r") as r:
+            if steps > 1:
+                multiplied = TOGETHER[self.tile.dtype][1]
+                *lead, last = place if left is None else (left,)
+                factor = multiplied.broadcast(k, self.a(r, *lead, last * steps), lanes)
+                for v, total in enumerate(sums):
+                    multiplied.accumulate(k, total, r * lanes, factor, self.b(*place, v * lanes * steps))
+                return
+            factor = k.let("a", self.a(r, *place))
+            for v, total in enumerate(sums):
+                with k.vectorized(lanes) as lane:
+                    spot = r * lanes + lane
+                    k.store(total, (spot,), total[spot] + factor * self.b(*place, lane + v * lanes))
+
+    def write(self, sums: list[Sums], out: Callable[[Expr, Expr, Expr], None]) -> None:
+        """out(r, c, sum) for all elements."""
+        for v in range(self.tile.vectors):
+            with self.k.unrolled(self.rows) as r, self.k.vectorized(self.tile.lanes) as lane:
+                out(r, lane + v * self.tile.lanes, _of_all(sums, v, r * self.tile.lanes + lane))
+
+    def _zeros(self, name: str) -> Sums:
+        """LLVM keeps them in registers once the loop over rows is unrolled."""
+        size = self.rows * self.tile.lanes
+        buffers = [self.k.local(f"{name}_{v}", (size,), self.tile.sums) for v in range(self.tile.vectors)]
+        for buffer in buffers:
+            with self.k.unrolled(self.rows) as r, self.k.vectorized(self.tile.lanes) as lane:
+                self.k.store(buffer, (r * self.tile.lanes + lane,), 0)
+        return buffers
+
+
+def _of_all(sums: list[Sums], v: int, place: Expr) -> Expr:
+    total = sums[0][v][place]
+    for other in sums[1:]:
+        total = total + other[v][place]
+    return total
