@@ -1,9 +1,9 @@
 """Imports `tvm_ffi` without what running a model does not need, which is half of its time and most of its memory.
 
 torch (180 MB) and ml_dtypes (15 ms) it imports if it can, and does without. Through importlib.metadata (30 ms) it
-looks for its library, which lies in a folder of its own. Its builders of C++ modules, for users and for torch (15 ms
-and 4 MB), are imported when they are called. Other threads, which may import what they like meanwhile, see nothing of
-this.
+looks for its library, which lies in a folder of its own. Its builder of C++ modules (15 ms and 4 MB) is imported when
+it is called, and so is what tvm_ffi adds to torch, unless torch is there already. Other threads may import what they
+like meanwhile.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from typing import Any, cast
 
 _PACKAGE, _FINDS_LIBRARY, _METADATA = "tvm_ffi", "tvm_ffi.libinfo", "importlib.metadata"
 _NOT_NEEDED = ("torch", "ml_dtypes")
-_BUILDERS = ("tvm_ffi.cpp.extension", "tvm_ffi._optional_torch_c_dlpack")
+_BUILDER, _FOR_TORCH = "tvm_ffi.cpp.extension", "tvm_ffi._optional_torch_c_dlpack"
 
 
 def import_tvm_ffi() -> ModuleType:
     """The `tvm_ffi` package."""
     if _PACKAGE in sys.modules:
         return sys.modules[_PACKAGE]
-    with _without(_NOT_NEEDED), _metadata_later(), _on_call(_BUILDERS):
+    later = (_BUILDER,) if "torch" in sys.modules else (_BUILDER, _FOR_TORCH)
+    with _without(_NOT_NEEDED), _metadata_later(), _on_call(later):
         return import_module(_PACKAGE)
 
 
@@ -64,9 +65,15 @@ def _on_call(names: Sequence[str]) -> Iterator[None]:
         yield
     finally:
         sys.meta_path.remove(finder)
-        for name in names:
-            if isinstance(sys.modules.get(name), _Functions):
-                del sys.modules[name]
+        for stand_in in finder.made:
+            stand_in.importing = False
+            _forget(stand_in)
+
+
+def _forget(stand_in: _Functions) -> None:
+    """From now on an import of the module finds the real one."""
+    if sys.modules.get(stand_in.__name__) is stand_in:
+        del sys.modules[stand_in.__name__]
 
 
 class _Later:
@@ -74,6 +81,7 @@ class _Later:
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names, self._thread = names, threading.get_ident()
+        self.made: list[_Functions] = []
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         if fullname in self._names and threading.get_ident() == self._thread:
@@ -81,23 +89,32 @@ class _Later:
         return None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        return _Functions(spec.name)
+        self.made.append(_Functions(spec.name))
+        return self.made[-1]
 
     def exec_module(self, module: ModuleType) -> None:
         """There is nothing to run yet."""
 
 
 class _Functions(ModuleType):
-    """Stands for a module of functions."""
+    """Stands for a module of functions while `importing`, and has what the real one has after that."""
+
+    importing = True
 
     def __getattr__(self, name: str) -> Any:
+        if not self.importing:
+            return self._real(name)
         if name.startswith("_"):
             raise AttributeError(name)
 
         def later(*arguments: Any, **named: Any) -> Any:
-            return getattr(import_module(self.__name__), name)(*arguments, **named)
+            return self._real(name)(*arguments, **named)
 
         return later
+
+    def _real(self, name: str) -> Any:
+        _forget(self)
+        return getattr(import_module(self.__name__), name)
 
 
 @contextlib.contextmanager

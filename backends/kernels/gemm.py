@@ -48,6 +48,7 @@ Store = Callable[..., None]
 
 _ROWS_AT_ONCE = 256  # rows of A that share one pass over B, at most
 _LEAST = 4  # tiles of rows that share one pass over B
+_BLOCKS = 8  # of columns, at least, for products in steps: their tasks are as few
 _CACHE = 3 << 16  # bytes of A that stay in the second-level cache while B passes by
 _DEEP = 3 << 15  # bytes of a block of B, of which the second-level cache keeps too little beside A
 _FAR = 1 << 18  # bytes of B, of which the second-level cache keeps little from one pass to the next
@@ -73,14 +74,37 @@ def gemm(
     tile.columns), depth / tile.steps, tile.columns * tile.steps], as `pack_b` makes it, or for uint8 `pack_quads`.
     `store` emits the statements for one element, inside a vectorized loop over j; `ahead(i, j)` asks for its memory.
     """
-    known = isinstance(depth, int) and isinstance(columns, int)
-    if known and depth * tile.columns * itemsize(b) > _DEEP:
-        few = rows <= _LEAST * tile.rows  # which leave nothing to ask for meanwhile
-        step = _either(few, depth, _even_step(depth, _PIECE // tile.columns))
+
+    def at_once() -> None:
+        _gemm_at_once(k, tile, rows, columns, depth, a, b, store, ahead)
+
+    def in_steps() -> None:
+        step = _even_step(depth, _PIECE // tile.columns)
         steps = _Steps(step, 0, lambda block: lambda start, _: _rows_from(b, block, quotient(start, tile.steps)))
         _gemm_in_steps(k, tile, rows, columns, depth, a, b, store, steps, ahead)
-        return
-    size = depth * columns * itemsize(b) if known else 0
+
+    known = isinstance(depth, int) and isinstance(columns, int)
+    if not known or depth * tile.columns * itemsize(b) <= _DEEP or columns < _BLOCKS * tile.columns:
+        at_once()
+    elif isinstance(rows, int):
+        (in_steps if rows > _LEAST * tile.rows else at_once)()
+    else:
+        k.branch(rows > _LEAST * tile.rows, in_steps, at_once)
+
+
+def _gemm_at_once(
+    k: Loops,
+    tile: Tile,
+    rows: Index,
+    columns: Index,
+    depth: Index,
+    a: Load,
+    b: Buffer,
+    store: Store,
+    ahead: Ahead | None,
+) -> None:
+    """`gemm` whose tasks are single tiles."""
+    size = depth * columns * itemsize(b) if isinstance(depth, int) and isinstance(columns, int) else 0
     chunk = _chunk(tile, depth, size)
     row_blocks, column_blocks = ceildiv(rows, tile.rows), ceildiv(columns, tile.columns)
     with k.parallel(row_blocks * column_blocks, worth=_worth(rows, columns, depth)) as task:
@@ -151,7 +175,7 @@ class _Steps:
     `pieces(block)` begins a block, and gives `take(start, length)`, which makes a piece ready and says how to load it.
     """
 
-    length: Index
+    length: int
     first: int
     pieces: Callable[[Expr], Callable[[Expr, Expr], Load]]
 
@@ -209,12 +233,6 @@ def _even_step(depth: int, most: int) -> int:
 
 def _rows_from(b: Buffer, block: Expr, start: Index) -> Load:
     return lambda d, c: b[block, start + d, c]
-
-
-def _either(condition: Condition, a: Index, b: Index) -> Index:
-    if isinstance(condition, bool):
-        return a if condition else b
-    return tirx.Select(condition, index(a), index(b))
 
 
 def _ask_for(k: Loops, b: Buffer, block: Expr, start: Index, rows: Index, share: Share) -> Meanwhile:

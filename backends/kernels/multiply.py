@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, quotient
+from tilewright.backends.kernels.loops import TURN, Buffer, Expr, Index, Loops, quotient
 from tilewright.backends.kernels.quads import SpareQuads
 from tilewright.backends.kernels.ranges import nested
 from tilewright.backends.kernels.summation import Blocks
-from tilewright.backends.kernels.tile import TOGETHER, TURN, Meanwhile, Tile
+from tilewright.backends.kernels.tile import TOGETHER, Meanwhile, Tile
 
 Load = Callable[..., Expr]
 Sums = list[Buffer]  # one buffer for each column of registers
@@ -56,7 +56,7 @@ class _Product:
     b: Load
     meanwhile: Meanwhile | None
 
-    def sums_in_blocks(self, blocks: Blocks, last: Index) -> list[Sums]:
+    def sums_in_blocks(self, blocks: Blocks, last: int) -> list[Sums]:
         """As `sums`, in blocks of all extents."""
         totals = self._zeros("total")
         with nested(self.k, blocks.outside) as lead, self.k.serial(blocks.pieces, name="piece") as piece:

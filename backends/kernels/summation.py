@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tilewright.backends.kernels.loops import Index, ceildiv, minimum
+from tilewright.backends.kernels.loops import TURN, Index, minimum
 from tilewright.backends.kernels.ranges import product
 
-BLOCK = 256  # steps, about
-_WHOLE = 8  # a multiple of so many steps is one of what loops take together
+BLOCK = 256  # steps, about; at most twice as many
 
 
 @dataclass(frozen=True)
@@ -25,8 +24,8 @@ class Blocks:
 
     outside: Sequence[Index]
     within: Sequence[Index]
-    pieces: Index
-    length: Index
+    pieces: int
+    length: int
 
     @classmethod
     def of(cls, outer: Sequence[Index], last: Index) -> Blocks | None:
@@ -35,14 +34,13 @@ class Blocks:
         if not isinstance(last, int) or product(known) < 2 * BLOCK:
             return None
         if last >= 2 * BLOCK:
-            pieces = round(last / BLOCK)
-            return cls(outer, (), pieces, ceildiv(ceildiv(last, pieces), _WHOLE) * _WHOLE)
+            length = -(-last // round(last / BLOCK) // TURN) * TURN  # loops take whole turns
+            return cls(outer, (), -(-last // length), length)
         steps, first = last, len(outer)
-        while first and steps < BLOCK / 2 and isinstance(size := outer[first - 1], int):
+        while first and isinstance(size := outer[first - 1], int) and steps * size <= 2 * BLOCK:
             steps, first = steps * size, first - 1
         return cls(outer[:first], outer[first:], 1, last) if first else None
 
-    def count(self, last: Index, start: Index) -> Index:
+    def count(self, last: int, start: Index) -> Index:
         """Steps of the last extent in the piece that begins at `start`."""
-        whole = isinstance(last, int) and isinstance(self.length, int) and last % self.length == 0
-        return self.length if whole else minimum(self.length, last - start)
+        return self.length if last % self.length == 0 else minimum(self.length, last - start)

@@ -9,6 +9,7 @@ from tvm import tirx
 
 from tilewright.backends.kernels import pairs, quads, vmath
 from tilewright.backends.kernels.loops import (
+    TURN,
     Buffer,
     Expr,
     Index,
@@ -30,7 +31,6 @@ TOGETHER = {"int16": (2, pairs), "uint8": (4, quads)}
 """How many neighbours along the summed axis one instruction takes, and what multiplies them, by the left operand."""
 _TEMPORARIES = 3  # registers that products of neighbours pass through
 LINE = 64  # bytes that one prefetch brings
-TURN = 8  # steps of a sum between two prefetches: often enough for all that comes later, and cheap beside the steps
 
 Meanwhile = Callable[..., None]
 """meanwhile(*place, turn) asks for some memory that comes after this sum, in each `TURN` steps of its last extent."""
@@ -162,9 +162,10 @@ class Share:
 
 
 def ask_meanwhile(k: Loops, b: Buffer, start: Index, count: Index, depth: Sequence[Index], share: Share) -> Meanwhile:
-    """Asks for a share of b[start : start + count], a line each turn of a sum over `depth`; for less if turns are few.
+    """Asks for a share of b[start : start + count] in all turns of a sum over `depth`; for less if these are few.
 
-    `b` has one axis; what lies past its end is asked for in vain.
+    A turn asks for at most a line, and several for the same one if there are more of them than lines. `b` has one axis;
+    what lies past its end is asked for in vain.
     """
     *outer, last = depth
     turns = ceildiv(last, TURN)

@@ -12,6 +12,7 @@ from tilewright.backends.kernels.loops import Index, Loops
 from tilewright.backends.kernels.packing import pack_b, packed_b_shape
 from tilewright.backends.kernels.packing_quads import pack_quads, packed_quads_shape
 from tilewright.backends.kernels.scaled import pack_scaled_b, packed_scaled_b_shape
+from tilewright.backends.kernels.summation import BLOCK, Blocks
 from tilewright.backends.kernels.tile import Tile, Vectors, choose_tile
 from tilewright.ir.quads import QUAD
 
@@ -48,16 +49,31 @@ def steps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     """As weights that caches keep, as those that they keep a block of, and as those that are multiplied in steps."""
     monkeypatch.setattr(gemm_module, "_FAR", 1 << 60 if request.param == "near" else 0)
     monkeypatch.setattr(gemm_module, "_DEEP", 0 if request.param == "deep" else 1 << 60)
+    monkeypatch.setattr(gemm_module, "_BLOCKS", 0)
 
 
 @pytest.mark.usefixtures("steps")
-def test_long_sums_are_precise() -> None:
+@pytest.mark.parametrize("rows", [1, 4, 12, 60])
+def test_long_sums_are_precise(rows: int) -> None:
     """One by one, 4096 positive numbers lose some bits more than in blocks."""
-    tile, depth, rows = choose_tile(NATIVE, 24), 4096, 60
+    tile, depth = choose_tile(NATIVE, 24), 4096
     x, w = (np.abs(normal(*shape, seed=seed)) for seed, shape in enumerate([(rows, depth), (depth, 24)]))
     result = dense(tile, 24, depth)(x, pack_b(w, tile.columns), np.zeros(24, np.float32), hollow(rows, 24))
     exact = x.astype(np.float64) @ w
     assert (np.abs(result - exact) <= 1e-6 * exact).all()
+
+
+def test_blocks_of_sums() -> None:
+    """Every step is in one piece, none is long, and none begins behind the end."""
+    for last in [*range(512, 3000), 8705, 67841]:
+        blocks = Blocks.of((), last)
+        assert blocks is not None
+        assert (blocks.pieces - 1) * blocks.length < last <= blocks.pieces * blocks.length
+        assert blocks.length <= 2 * BLOCK
+    assert Blocks.of((3, 3), 64) == Blocks((3,), (3,), 1, 64)
+    assert Blocks.of((31,), 124) == Blocks((31,), (), 1, 124)
+    assert Blocks.of((3,), 700) == Blocks((3,), (), 3, 240)
+    assert Blocks.of((3, 3), 16) is None
 
 
 @pytest.mark.usefixtures("steps")
