@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tilewright.backends import linked
+from tilewright.backends import pool
 from tilewright.backends.cache import Store, digest
 from tilewright.backends.link import link
 from tilewright.backends.program import Program
@@ -99,11 +99,11 @@ def build_executable(
     jobs = {
         digest("program", text, str(target)): Job("the program", f"{_ADAPTER}:compile_program", (program, target)),
         digest("peaks", str(target)): Job("the peak probes", f"{_PEAKS}:build", (target,)),
-        digest("linked", linked.source()): Job("the thread pool", f"{_ADAPTER}:assemble", (linked.source(),)),
+        digest("pool", pool.source()): Job("the thread pool", f"{_ADAPTER}:assemble", (pool.source(),)),
     }
-    (bytecode, sizes), peaks, rest = _cached_jobs(jobs, store)
+    (bytecode, sizes), peaks, threads = _cached_jobs(jobs, store)
     objects = {name: kernels[name] for name in program.kernels()}
-    objects |= {"tilewright_peaks": peaks, "tilewright_linked": rest}
+    objects |= {"tilewright_peaks": peaks, "tilewright_pool": threads}
     if sizes:
         objects["tilewright_sizes"] = sizes
     library = _cached(digest("library", *objects, *objects.values()), store, lambda: link(objects))

@@ -13,11 +13,17 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 
 _C_LIBRARY = ctypes.CDLL(None)
 _SCHED_SETATTR = 314  # the system call's number on x86-64
 _SLICE = 100_000
 _LAUNCHER = "__TVMBackendParallelLaunch"  # a variable of every TVM library: the function that parallel loops call
+
+
+def source() -> str:
+    """The pool in LLVM's intermediate language."""
+    return Path(__file__).with_name("pool.ll").read_text()
 
 
 class Pool:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
-from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, index, minimum
+from tilewright.backends.kernels.loops import Index, Loops, minimum
 from tilewright.backends.kernels.ranges import (
     Indices,
     cover,
@@ -18,11 +17,8 @@ from tilewright.backends.kernels.ranges import (
     tasks,
     worth_forking,
 )
-from tilewright.backends.kernels.tile import LINE, Vectors
+from tilewright.backends.kernels.tile import Vectors
 
-_STREAMED = 1 << 26  # bytes, more than the caches of a processor hold
-_LONG = 1 << 13  # bytes of a row that are worth the call
-_PIECE = 1 << 12  # elements that are computed before they are written
 _BLOCK = 1 << 13  # elements a task: long against its index arithmetic, short enough to balance the threads
 
 
@@ -37,34 +33,6 @@ def emit_pointwise(
     if not shape:
         store(())
         return
-    with _rows(k, shape, cost) as (place, first, extent):
-        cover(k, extent, machine.lanes, lambda j: store((*place, j)), first)
-
-
-def emit_streamed(
-    k: Loops, machine: Vectors, shape: Sequence[int], value: Callable[[Indices], Expr], out: Buffer, cost: float = 1.0
-) -> None:
-    """out[indices] = value(indices), for an `out` that `streams`: written past the caches."""
-    with _rows(k, shape, cost) as (place, first, extent):
-        piece = k.scratch("piece", (_PIECE,), str(out.ty.dtype))
-        with k.serial(div_up(extent, _PIECE)) as p:
-            start = k.let("start", first + p * _PIECE)
-            count = k.let("count", index(minimum(_PIECE, first + extent - start)))
-            cover(k, count, machine.lanes, lambda j: k.store(piece, (j,), value((*place, start + j))))
-            k.stream(piece, out, (*place, start), count)
-
-
-def streams(shape: Sequence[Index], size: int) -> bool:
-    """Whether a result of elements of `size` bytes surely outgrows all caches, and has long rows of whole lines."""
-    if not shape or not all(isinstance(extent, int) for extent in shape):
-        return False
-    row = int(shape[-1]) * size
-    return bool(product(shape) * size >= _STREAMED and row >= _LONG and (len(shape) == 1 or row % LINE == 0))
-
-
-@contextmanager
-def _rows(k: Loops, shape: Sequence[Index], cost: float) -> Iterator[tuple[Indices, Index, Index]]:
-    """Loops over parts of rows: the leading indices, the first element of the last axis, and how many."""
     *outer, rows, columns = (1, *shape) if len(shape) == 1 else shape
     height = named(k, "height", maximum(1, div_down(_BLOCK, maximum(columns, 1))))
     blocks = (*outer, div_up(rows, height), div_up(columns, _BLOCK))
@@ -72,4 +40,5 @@ def _rows(k: Loops, shape: Sequence[Index], cost: float) -> Iterator[tuple[Indic
         first_row, first = block_row * height, block_column * _BLOCK
         extent = columns if fits(columns, _BLOCK) else k.let("extent", minimum(_BLOCK, columns - first))
         with k.serial(minimum(height, rows - first_row)) as i:
-            yield (*lead, first_row + i)[1 - len(shape) :] if len(shape) > 1 else (), first, extent
+            place = (*lead, first_row + i)[1 - len(shape) :] if len(shape) > 1 else ()
+            cover(k, extent, machine.lanes, lambda j: store((*place, j)), first)

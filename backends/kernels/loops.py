@@ -30,7 +30,6 @@ Condition: TypeAlias = bool | Expr
 
 REQUIRES = "tilewright.requires"  # the attribute of a function that tells whether it checks anything by itself
 _WORTH = "tilewright_pool_worth"  # see pool.ll
-_STREAM = "tilewright_stream"  # see stream.ll
 TURN = 8  # steps of a sum between two prefetches: often enough for all that comes later, and cheap beside the steps
 FORK_WORK = 500_000  # multiply-adds that take several times as long as sharing them out
 
@@ -196,15 +195,6 @@ class Loops:
         place = tirx.address_of(buffer[tuple(index(i) for i in indices)])
         read, nearest, data = (tirx.IntImm("int32", n) for n in (0, 3, 1))  # as llvm.prefetch takes them
         self.emit(tirx.Evaluate(tirx.call_intrin("void", "tirx.prefetch", place, read, nearest, data)))
-
-    def stream(self, source: Buffer, target: Buffer, indices: Sequence[Index], count: Index) -> None:
-        """Copies the first `count` elements of `source` to target[indices] and what follows it, past the caches.
-
-        Both begin at multiples of 16 bytes.
-        """
-        to, start = (tirx.address_of(b[tuple(index(i) for i in at)]) for b, at in ((target, indices), (source, [0])))
-        size = index(count * itemsize(source))
-        self.emit(tirx.Evaluate(tirx.call_extern("int32", _STREAM, to, start, size)))
 
     def let(self, name: str, value: Expr) -> Expr:
         """A variable that holds the value until the block ends."""

@@ -13,7 +13,7 @@ import tvm
 from tilewright.backends.kernels.loops import Loops
 from tilewright.backends.kernels.tile import Vectors
 from tilewright.backends.link import link
-from tilewright.backends.linked import source
+from tilewright.backends.pool import source
 from tilewright.backends.target import parse_target
 from tilewright.backends.tvm_adapter import assemble, compile_function
 from tilewright.backends.values import aligned
