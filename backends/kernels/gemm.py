@@ -48,11 +48,11 @@ Store = Callable[..., None]
 
 _ROWS_AT_ONCE = 256  # rows of A that share one pass over B, at most
 _LEAST = 4  # tiles of rows that share one pass over B
-_BLOCKS = 8  # of columns, at least, for products in steps: their tasks are as few
+_BLOCKS = 8  # of columns, at least, for products in steps, whose tasks are as few as these
 _CACHE = 3 << 16  # bytes of A that stay in the second-level cache while B passes by
 _DEEP = 3 << 15  # bytes of a block of B, of which the second-level cache keeps too little beside A
 _FAR = 1 << 18  # bytes of B, of which the second-level cache keeps little from one pass to the next
-_VAST = 1 << 24  # bytes of B that come from memory each time: all rows of A at once
+_VAST = 1 << 24  # bytes of B that come from memory in each pass: as many rows of A share one as may
 _PIECE = 6 << 10  # elements of B that stay in the first-level cache beside rows of A
 _ROWS_TOGETHER = 132  # rows of A that pass by a piece of B, about
 
@@ -239,7 +239,7 @@ def _ask_for(k: Loops, b: Buffer, block: Expr, start: Index, rows: Index, share:
     """Asks for a share of `rows` rows of B, from row `start` of `block` on, during a sum over as many rows."""
     blocks, depth, width = (int(size) for size in b.shape)
     flat = k.view(b, (blocks * depth * width,))
-    return ask_meanwhile(k, flat, (block * depth + start) * width, rows * width, (rows,), share)
+    return ask_meanwhile(k, flat, (block * depth + start) * width, rows * width, rows, share)
 
 
 def _add_tile(

@@ -32,7 +32,7 @@ def multiply(
     the last extent is a multiple of n, B is [depth / n, columns * n] with what is multiplied together side by side, and
     both are loads of one element, whose neighbours are loaded with it. Few rows have too few independent sums to hide
     the latency of a multiply-add: they keep several per element. Long sums of floats are made in blocks. `spare` are
-    quads that are multiplied once more; `meanwhile` asks for what comes later, in whole tiles.
+    quads that are multiplied once more; `meanwhile` asks for what comes later, in whole tiles and over one extent.
     """
     *outer, last = depth if isinstance(depth, Sequence) else (depth,)
     inner = quotient(last, tile.steps)
@@ -79,7 +79,7 @@ class _Product:
             place = (*lead, *rest)
             with k.serial(whole, name="d") as turn:
                 if self.meanwhile is not None:
-                    self.meanwhile(*place, quotient(start, TURN) + turn)
+                    self.meanwhile(quotient(start, TURN) + turn)
                 for s in range(together):
                     self.step((*place, start + turn * together + s), sums[s % splits])
             if together > 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tvm import tirx
@@ -18,7 +18,6 @@ from tilewright.backends.kernels.loops import (
     index,
     itemsize,
     minimum,
-    product,
     quotient,
 )
 from tilewright.backends.kernels.packing_quads import QuadRows
@@ -32,8 +31,8 @@ TOGETHER = {"int16": (2, pairs), "uint8": (4, quads)}
 _TEMPORARIES = 3  # registers that products of neighbours pass through
 LINE = 64  # bytes that one prefetch brings
 
-Meanwhile = Callable[..., None]
-"""meanwhile(*place, turn) asks for some memory that comes after this sum, in each `TURN` steps of its last extent."""
+Meanwhile = Callable[[Index], None]
+"""meanwhile(turn) asks for some memory that comes after this sum, once in each `TURN` steps."""
 
 
 @dataclass(frozen=True)
@@ -161,26 +160,17 @@ class Share:
     of: Index
 
 
-def ask_meanwhile(k: Loops, b: Buffer, start: Index, count: Index, depth: Sequence[Index], share: Share) -> Meanwhile:
-    """Asks for a share of b[start : start + count] in all turns of a sum over `depth`; for less if these are few.
+def ask_meanwhile(k: Loops, b: Buffer, start: Index, count: Index, depth: Index, share: Share) -> Meanwhile:
+    """Asks for a share of b[start : start + count] in all turns of a sum of `depth` steps; for less if these are few.
 
     A turn asks for at most a line, and several for the same one if there are more of them than lines. `b` has one axis;
     what lies past its end is asked for in vain.
     """
-    *outer, last = depth
-    turns = ceildiv(last, TURN)
-    of_sum = product((*outer, turns))
-    all_turns = maximum(of_sum * share.of, 1)  # some extents may be 0
+    turns = ceildiv(depth, TURN)
+    all_turns = maximum(turns * share.of, 1)  # either may be 0
     each = k.let("each", index(minimum(quotient(count + all_turns - 1, all_turns), LINE // itemsize(b))))
-    first = k.let("asked", start + share.number * of_sum * each)
-
-    def ask(*place: Expr) -> None:
-        turn: Index = 0
-        for i, extent in zip(place, (*outer, turns), strict=True):
-            turn = turn * extent + i
-        k.prefetch(b, (first + turn * each,))
-
-    return ask
+    first = k.let("asked", start + share.number * turns * each)
+    return lambda turn: k.prefetch(b, (first + turn * each,))
 
 
 def row_tiles(k: Loops, tile: Tile, rows: Expr, part: Callable[[int, Index], None]) -> None:

@@ -132,7 +132,7 @@ class _Part:
             start, top = k.let("start", index(part * depth)), k.let("top", index(row * tile.rows))
             length = depth if channels % depth == 0 else minimum(depth, channels - start)
             following = ((block * SIDE**2 + p) * channels + start + length) * tile.columns
-            meanwhile = ask_meanwhile(k, flat, following, length * tile.columns, (length,), Share(row, tiles))
+            meanwhile = ask_meanwhile(k, flat, following, length * tile.columns, length, Share(row, tiles))
 
             def piece(rows: int, first: Index) -> None:
                 def out(r: Expr, column: Expr, value: Expr) -> None:
