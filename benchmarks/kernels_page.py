@@ -19,8 +19,8 @@ ABOUT = {
 on as many threads and for as long. `share` is the median of the paired ratios of both rates, `low` and `high` are the
 quartiles. The whole call also copies its input and makes its output.""",
     "streaming": """`share` is the kernel's rate over that of copying as much with as many threads, the median of paired
-ratios, `low` and `high` are the quartiles. Copies write past the caches, which saves them a third of the traffic. Both
-write to memory that has been written to before; rates count what is read and what is written.""",
+ratios, `low` and `high` are the quartiles. Both write past the caches, to memory that has been written to before; rates
+count what is read and what is written.""",
     "compiling": "Seconds from the import to the compiled model, without the check.",
     "starting": """A `python` process from its start to the first result of a saved model, and its memory beside that of
 the file.""",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
-from tilewright.backends.kernels.loops import Index, Loops, minimum
+from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, minimum
 from tilewright.backends.kernels.ranges import (
     Indices,
     cover,
@@ -17,6 +18,7 @@ from tilewright.backends.kernels.ranges import (
     tasks,
     worth_forking,
 )
+from tilewright.backends.kernels.stream import stream
 from tilewright.backends.kernels.tile import Vectors
 
 _BLOCK = 1 << 13  # elements a task: long against its index arithmetic, short enough to balance the threads
@@ -33,6 +35,21 @@ def emit_pointwise(
     if not shape:
         store(())
         return
+    with _rows(k, shape, cost) as (place, first, extent):
+        cover(k, extent, machine.lanes, lambda j: store((*place, j)), first)
+
+
+def emit_streamed(
+    k: Loops, machine: Vectors, shape: Sequence[Index], value: Callable[..., Expr], out: Buffer, cost: float = 1.0
+) -> None:
+    """out[indices] = value(*indices) for every element of `shape`, for an `out` that `streams`."""
+    with _rows(k, shape, cost) as (place, first, extent):
+        stream(k, out, lambda j: (*place, first + j), extent, machine.lanes, lambda j: value(*place, first + j))
+
+
+@contextmanager
+def _rows(k: Loops, shape: Sequence[Index], cost: float) -> Iterator[tuple[Indices, Index, Index]]:
+    """Loops over parts of rows: the leading indices, the first element of the last axis, and how many."""
     *outer, rows, columns = (1, *shape) if len(shape) == 1 else shape
     height = named(k, "height", maximum(1, div_down(_BLOCK, maximum(columns, 1))))
     blocks = (*outer, div_up(rows, height), div_up(columns, _BLOCK))
@@ -40,5 +57,4 @@ def emit_pointwise(
         first_row, first = block_row * height, block_column * _BLOCK
         extent = columns if fits(columns, _BLOCK) else k.let("extent", minimum(_BLOCK, columns - first))
         with k.serial(minimum(height, rows - first_row)) as i:
-            place = (*lead, first_row + i)[1 - len(shape) :] if len(shape) > 1 else ()
-            cover(k, extent, machine.lanes, lambda j: store((*place, j)), first)
+            yield (*lead, first_row + i)[1 - len(shape) :] if len(shape) > 1 else (), first, extent

@@ -90,6 +90,7 @@ class Loops:
         self._params: list[Buffer] = []
         self._blocks: list[list[Stmt]] = [[]]
         self._requires = False
+        self._included: dict[str, None] = {}
 
     # Parameters
 
@@ -107,7 +108,10 @@ class Loops:
         """The finished function: the buffers, then the dims that no buffer shape binds."""
         bound = [d for p in self._params for d in p.shape]
         scalars = [d for d in self._dims if not any(d.same_as(b) for b in bound)]
-        func = tirx.PrimFunc([*self._params, *scalars], _sequence(self._blocks[0]))
+        body = _sequence(self._blocks[0])
+        for source in self._included:
+            body = tirx.AttrStmt(const(0, "int32"), "pragma_import_llvm", tvm.ir.StringImm(source), body)
+        func = tirx.PrimFunc([*self._params, *scalars], body)
         func = func.with_attr({"global_symbol": self.name, "tirx.noalias": True, REQUIRES: self._requires})
         module = tvm.IRModule({self.name: func})
         return tirx.transform.ConvertSSA()(module)[self.name]  # a body may be duplicated, or an expression used twice
@@ -227,6 +231,10 @@ class Loops:
             test = tirx.const(condition, "bool") if isinstance(condition, bool) else condition
             # TVM 0.27 forwards the arguments in this order, whatever its signature says.
             self.emit(tirx.AssertStmt(test, kind, [text]))
+
+    def include(self, *sources: str) -> None:
+        """Functions in LLVM's language that the kernel calls, each source by itself."""
+        self._included.update(dict.fromkeys(sources))
 
     def block(self) -> list[tirx.Stmt]:
         """The innermost open block."""

@@ -1,0 +1,66 @@
+"""Stores that go past the caches: a line that is written whole need not be read first, and what the caches hold stays.
+
+TVM has no such stores. It takes functions in LLVM's language, and LLVM puts these in the place of their calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tvm import tirx
+
+from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, dtype_of, index, itemsize, quotient
+from tilewright.backends.kernels.ranges import product
+from tilewright.backends.kernels.tile import LINE
+
+_OUTGROWN = 1 << 26  # bytes, more than the caches of a processor hold
+_ELEMENTS = {"float32": "float", "float64": "double", "int32": "i32", "int64": "i64"}  # LLVM's names
+
+_STORE = """
+define void @{name}(ptr %to, <{lanes} x {element}> %vector) alwaysinline {{
+  store <{lanes} x {element}> %vector, ptr %to, align {size}, !nontemporal !0
+  ret void
+}}
+!0 = !{{i32 1}}
+"""
+
+_FENCE = """
+declare void @llvm.x86.sse.sfence()
+define void @tilewright_streamed() alwaysinline {
+  call void @llvm.x86.sse.sfence()
+  ret void
+}
+"""
+
+
+def streams(shape: Sequence[Index], buffer: Buffer) -> bool:
+    """Whether this result surely outgrows all caches, and its rows begin at whole lines."""
+    if not shape or not all(isinstance(extent, int) for extent in shape) or dtype_of(buffer) not in _ELEMENTS:
+        return False
+    size = itemsize(buffer)
+    whole = len(shape) == 1 or int(shape[-1]) * size % LINE == 0
+    return bool(whole and product(shape) * size >= _OUTGROWN)
+
+
+def stream(k: Loops, buffer: Buffer, place: Callable[[Index], Sequence[Index]], extent: Index, lanes: int,
+           value: Callable[[Index], Expr]) -> None:  # fmt: skip
+    """buffer[place(j)] = value(j) for 0 <= j < extent, in vectors past the caches; what is left over goes through them.
+
+    buffer[place(0)] begins at a whole vector. Ends with a fence: without it other threads might see these stores later
+    than those that tell that the kernel has ended.
+    """
+    dtype = dtype_of(buffer)
+    size = lanes * itemsize(buffer)
+    name = f"tilewright_stream_{dtype}x{lanes}"
+    k.include(_STORE.format(name=name, lanes=lanes, element=_ELEMENTS[dtype], size=size), _FENCE)
+    whole = quotient(extent, lanes)
+    with k.serial(whole) as block:
+        vector = k.local("vector", (lanes,), dtype)
+        with k.vectorized(lanes) as lane:
+            k.store(vector, (lane,), value(block * lanes + lane))
+        every = tirx.Ramp(index(0), index(1), lanes)
+        target = tirx.address_of(buffer[tuple(index(i) for i in place(block * lanes))])
+        k.emit(tirx.Evaluate(tirx.call_extern("void", name, target, tirx.BufferLoad(vector, [every]))))
+    with k.serial(extent - whole * lanes) as j:
+        k.store(buffer, place(j + whole * lanes), value(j + whole * lanes))
+    k.emit(tirx.Evaluate(tirx.call_extern("void", "tilewright_streamed")))
