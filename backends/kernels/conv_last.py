@@ -25,7 +25,7 @@ from tilewright.backends.kernels.ranges import (
     tasks,
     unravel,
 )
-from tilewright.backends.kernels.tile import Ahead, Tile, finished_tile
+from tilewright.backends.kernels.tile import Ahead, RowOf, Tile, finished_tile, tile_height
 
 _CACHE = 1 << 15  # elements of input that a task may read: a share of the second-level cache
 _RESULTS = (24, 384)  # places a task, at least (each reads all weights) and at most
@@ -100,10 +100,12 @@ def emit_conv_last(
     """
     axes, restored = _spread(*normalised(conv.axes), conv.channels)
     flat = k.view(image, (product((conv.batch, *(axis.size for axis in axes), conv.channels)),))
+    grid = grid_of(k, axes, conv.channels)
     kernel = _Kernel(
         k,
-        tile,
+        tile.for_rows(grid.columns),
         replace(conv, axes=axes),
+        grid,
         flat,
         weights,
         lambda n, phase, places, o, value: store(n, phase, restored(places), o, value),
@@ -152,6 +154,7 @@ class _Kernel:
     k: Loops
     tile: Tile
     conv: ConvLast
+    grid: Grid
     image: Buffer
     weights: Buffer
     store: Store
@@ -180,14 +183,14 @@ class _Kernel:
         groups, blocks, *_, columns = self.weights.shape
         outer, last = self.extents[:-1], self.extents[-1]
         weights = k.view(self.weights, (groups, blocks, *outer, last // self.tile.steps, columns))
-        grid = grid_of(k, conv.axes, conv.channels)
+        grid = self.grid
         blocks = div_up(conv.per_group, self.tile.columns)
         outer, total = (conv.batch, *grid.blocks), conv.groups * conv.phases * blocks
         chunk = _chunk(total, product(outer))
         with tasks(k, (*outer, div_up(total, chunk)), conv.worth()) as (n, *place, part):
             block = Block.at(k, grid, tuple(place))
             taps = [_inside_taps(k, axis, i) for axis, i in zip(conv.axes[:-2], block.lead, strict=True)]
-            source = self._copy(grid, block, n, taps) if self.copies else self._original(block, n)
+            source = self._copy(block, n, taps) if self.copies else self._original(block, n)
             with k.serial(minimum(chunk, total - part * chunk)) as b, k.serial(block.rows) as row:
                 kernel, column_block = unravel(k, part * chunk + b, (conv.groups * conv.phases, blocks))
                 with k.serial(div_up(block.columns, self.tile.rows)) as t:
@@ -216,10 +219,10 @@ class _Kernel:
             lead = [t.first + i for t, i in zip(taps, place, strict=False)]
             return (*lead, *place[len(taps) :])
 
-        def part(count: int, skip: Index, out: Callable[[Expr, Expr, Expr], None]) -> None:
+        def part(count: int, row_of: RowOf, out: Callable[[Expr, Expr, Expr], None]) -> None:
             multiply(
                 k, tile, count, (*(t.count for t in taps), *self.extents[len(taps) :]),
-                lambda r, *place: source.buffer[at + (r + skip) * step + self._tap(source, of_all(place))],
+                lambda r, *place: source.buffer[at + row_of(r) * step + self._tap(source, of_all(place))],
                 lambda *place: weights[(kernel, b, *of_all(place))],
                 out,
             )  # fmt: skip
@@ -232,7 +235,7 @@ class _Kernel:
         def finish(r: Expr, column: Expr, value: Expr) -> None:
             self.store(n, phase, places(r), outputs + column, value)
 
-        height = k.let("height", index(minimum(block.columns - first, tile.rows)))
+        height = tile_height(k, tile, block.columns, first)
         whole = conv.per_group % tile.columns == 0
         width = tile.columns if whole else minimum(conv.per_group - b * tile.columns, tile.columns)
         finished_tile(k, tile, height, width, part, finish, self._ahead(n, places, outputs))
@@ -259,9 +262,9 @@ class _Kernel:
         row = n * high.size + block.row * high.stride
         return Source(self.image, row * pitch + block.column * (wide.stride * self.conv.channels), 0, pitch)
 
-    def _copy(self, grid: Grid, block: Block, n: Index, taps: Sequence[Taps]) -> Source:
+    def _copy(self, block: Block, n: Index, taps: Sequence[Taps]) -> Source:
         """A patch: for each of `taps` of the leading axes the rows that the block reads, with the padding."""
-        k, channels = self.k, self.conv.channels
+        k, channels, grid = self.k, self.conv.channels, self.grid
         *lead, high, wide = self.conv.axes
         rows = named(k, "rows", reads(high, grid.rows))
         pitch = named(k, "pitch", reads(wide, grid.columns) * channels)

@@ -31,16 +31,19 @@ from tilewright.backends.kernels.loops import (
 )
 from tilewright.backends.kernels.multiply import multiply
 from tilewright.backends.kernels.quads import SpareQuads
+from tilewright.backends.kernels.ranges import noted
 from tilewright.backends.kernels.scaled import ROWS_OF_SCALES
 from tilewright.backends.kernels.tile import (
     Ahead,
     Meanwhile,
+    RowOf,
     Share,
     Tile,
     ask_ahead,
     ask_meanwhile,
     finished_tile,
     row_tiles,
+    tile_height,
 )
 
 Load = Callable[..., Expr]
@@ -74,6 +77,7 @@ def gemm(
     tile.columns), depth / tile.steps, tile.columns * tile.steps], as `pack_b` makes it, or for uint8 `pack_quads`.
     `store` emits the statements for one element, inside a vectorized loop over j; `ahead(i, j)` asks for its memory.
     """
+    tile = tile.for_rows(rows)
 
     def at_once() -> None:
         _gemm_at_once(k, tile, rows, columns, depth, a, b, store, ahead)
@@ -89,7 +93,8 @@ def gemm(
     elif isinstance(rows, int):
         (in_steps if rows > _LEAST * tile.rows else at_once)()
     else:
-        k.branch(rows > _LEAST * tile.rows, in_steps, at_once)
+        # Noted: of rows that are 196 to an image TVM would conclude that few are none, and refuse to divide by that.
+        k.branch(noted(k, rows, "rows") > _LEAST * tile.rows, in_steps, at_once)
 
 
 def _gemm_at_once(
@@ -138,6 +143,7 @@ def gemm_of_scaled(
     ahead: Ahead | None = None,
 ) -> None:
     """`gemm` for float32 and a B that `scaled.pack_scaled_b` made: each piece becomes float32 beside its rows of A."""
+    tile = tile.for_rows(rows)
     step = _even_step(depth, _PIECE // tile.columns)
 
     def pieces(block: Expr) -> Callable[[Expr, Expr], Load]:
@@ -246,7 +252,7 @@ def _add_tile(
     k: Loops,
     tile: Tile,
     start: Expr,
-    rows: Expr,
+    rows: Index,
     depth: Index,
     add: Condition,
     a: Load,
@@ -255,18 +261,19 @@ def _add_tile(
     spare: SpareQuads | None = None,
     meanwhile: Meanwhile | None = None,
 ) -> None:
-    """sums[r, c] = (sums[r, c] if `add` else 0) + sum over d of a(r, d) * b(d, c) for the tile's rows r < `rows`."""
+    """sums[r, c] = (sums[r, c] if `add` else 0) + sum over d of a(r, d) * b(d, c) for the tile's rows r < `rows`.
 
-    def part(count: int, first: Index) -> None:
-        row = k.let("row", start + first)
+    The tile's other rows of `sums` may be written to.
+    """
 
-        def out(r: Expr, c: Expr, value: Expr) -> None:
-            before = sums[row + r, c] if add is True else tirx.Select(add, sums[row + r, c], const(0, tile.sums))
-            k.store(sums, (row + r, c), before + value)
+    def out(r: Expr, c: Expr, value: Expr) -> None:
+        before = sums[start + r, c] if add is True else tirx.Select(add, sums[start + r, c], const(0, tile.sums))
+        k.store(sums, (start + r, c), before + value)
 
-        multiply(k, tile, count, depth, lambda r, d: a(row + r, d), b, out, spare, meanwhile)
+    def part(count: int, row_of: RowOf) -> None:
+        multiply(k, tile, count, depth, lambda r, d: a(start + row_of(r), d), b, out, spare, meanwhile)
 
-    row_tiles(k, tile, k.let("height", index(minimum(rows - start, tile.rows))), part)
+    row_tiles(k, tile, tile_height(k, tile, rows, start), part)
 
 
 def batched_gemm(
@@ -284,6 +291,7 @@ def batched_gemm(
 
     Each task copies its columns of B to a scratch block first: loads become contiguous and the tail is zero.
     """
+    tile = tile.for_rows(rows)
     row_chunks, column_blocks = ceildiv(rows, _ROWS_AT_ONCE), ceildiv(columns, tile.columns)
     total = product(batch)
     with k.parallel(total * column_blocks * row_chunks, worth=_worth(total * rows, columns, depth)) as task:
@@ -313,13 +321,13 @@ def _block(
     meanwhile: Meanwhile | None = None,
 ) -> None:
     """One tile of C, at row `start` and column block `block`: sums to a small buffer, then the epilogue on that."""
-    height = k.let("height", index(minimum(rows - start, tile.rows)))
+    height = tile_height(k, tile, rows, start)
     width = minimum(columns - block * tile.columns, tile.columns)
     if isinstance(columns, int) and columns % tile.columns == 0:
         width = tile.columns
 
-    def part(count: int, first: Index, out: Store) -> None:
-        multiply(k, tile, count, depth, lambda r, d: a(start + (first + r), d), b, out, spare, meanwhile)
+    def part(count: int, row_of: RowOf, out: Store) -> None:
+        multiply(k, tile, count, depth, lambda r, d: a(start + row_of(r), d), b, out, spare, meanwhile)
 
     first = block * tile.columns
     finished_tile(

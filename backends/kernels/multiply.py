@@ -36,7 +36,7 @@ def multiply(
     """
     *outer, last = depth if isinstance(depth, Sequence) else (depth,)
     inner = quotient(last, tile.steps)
-    product = _Product(k, tile, rows, a, b, meanwhile if rows == tile.rows else None)  # no second long loop for a tail
+    product = _Product(k, tile, rows, a, b, meanwhile if rows == tile.rows else None)  # no second long loop for one row
     blocks = Blocks.of(outer, inner) if tile.dtype == "float32" else None
     sums = product.sums(outer, inner) if blocks is None else product.sums_in_blocks(blocks, inner)
     if spare is not None:

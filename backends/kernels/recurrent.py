@@ -15,14 +15,13 @@ from tilewright.backends.kernels.loops import (
     Index,
     Loops,
     ceildiv,
-    index,
     minimum,
     product,
 )
 from tilewright.backends.kernels.multiply import multiply
 from tilewright.backends.kernels.ranges import cover, div_up, fits, maximum, named, nested
 from tilewright.backends.kernels.scalars import Scalars
-from tilewright.backends.kernels.tile import Tile, row_tiles
+from tilewright.backends.kernels.tile import RowOf, Tile, row_tiles, tile_height
 
 Load = Callable[..., Expr]
 
@@ -71,10 +70,11 @@ def walk(k: Loops, b: Scalars, tile: Tile, layer: Layer, threads: int, cell: Cel
     with k.parallel(total, worth=not fits(total, 1)) as number:
         direction, chunk = k.indices(number, (directions, chunks))
         first = k.let("first", chunk * rows)
-        count = named(k, "count", minimum(rows, layer.batch - first))
+        whole = isinstance(rows, int) and isinstance(layer.batch, int) and layer.batch % rows == 0
+        count = rows if whole else named(k, "count", minimum(rows, layer.batch - first))
 
         def run(code: int) -> None:
-            task = Task(k, b, tile, layer, direction, first, count)
+            task = Task(k, b, tile.for_rows(count), layer, direction, first, count)
             step = cell(task, code)
             with k.serial(layer.steps, name="s") as s:
                 step(s)
@@ -150,14 +150,18 @@ class Task:
         blocks, heights = count * self.blocks, ceildiv(self.count, tile.rows)
         with k.serial(blocks, start=first * self.blocks, name="block") as block, k.serial(heights, name="i") as i:
             start = k.let("start", i * tile.rows)
-            height = k.let("height", index(minimum(self.count - start, tile.rows)))
-            row_tiles(k, tile, height, lambda rows, skip: self._tile(left, block, start + skip, rows, finish))
+            height = tile_height(k, tile, self.count, start)
 
-    def _tile(self, left: Buffer, block: Expr, start: Expr, rows: int, finish: Finish | None) -> None:
+            def part(rows: int, row_of: RowOf) -> None:
+                self._tile(left, block, lambda r: start + row_of(r), rows, finish)
+
+            row_tiles(k, tile, height, part)
+
+    def _tile(self, left: Buffer, block: Expr, row_of: RowOf, rows: int, finish: Finish | None) -> None:
         layer, columns = self.layer, self.tile.columns
 
         def store(r: Expr, c: Expr, total: Expr) -> None:
-            place = start + r, block * columns + c
+            place = row_of(r), block * columns + c
             self.k.store(self.gates, place, total if finish is None else finish(*place, total))
 
         def weights(d: Expr, c: Expr) -> Expr:
@@ -165,7 +169,7 @@ class Task:
 
         depth = ceildiv(layer.hidden, self.tile.steps) * self.tile.steps
         spare = self.tile.spare_quads(depth, weights)
-        multiply(self.k, self.tile, rows, depth, lambda r, d: left[start + r, d], weights, store, spare)
+        multiply(self.k, self.tile, rows, depth, lambda r, d: left[row_of(r), d], weights, store, spare)
 
     def rows(self, s: Expr, first: int, count: int, body: Callable[[Expr], None], last: bool) -> None:
         """`body(r)` for each row whose sequence has a step `s`, with what `x` adds to `count` gates at hand.

@@ -1,9 +1,9 @@
-"""The register tile of matrix kernels: its size for a machine and a width, its edges, and what it asks for ahead."""
+"""The register tile of matrix kernels: its size for a machine and a matrix, its edges, and what it asks for ahead."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tvm import tirx
 
@@ -29,6 +29,7 @@ SUMMED = ("float32", "int32")  # what register tiles multiply and sum in its own
 TOGETHER = {"int16": (2, pairs), "uint8": (4, quads)}
 """How many neighbours along the summed axis one instruction takes, and what multiplies them, by the left operand."""
 _TEMPORARIES = 3  # registers that products of neighbours pass through
+_ADDRESSES = 8  # rows of A whose addresses stay in registers
 LINE = 64  # bytes that one prefetch brings
 
 Meanwhile = Callable[[Index], None]
@@ -77,6 +78,12 @@ class Tile:
         """Neighbours along the summed axis that one instruction multiplies and adds."""
         return TOGETHER[self.dtype][0] if self.dtype in TOGETHER else 1
 
+    def for_rows(self, count: Index) -> Tile:
+        """The tile that covers so many rows in the fewest steps and all about equally; itself if they are not known."""
+        if not isinstance(count, int) or count < 1:
+            return self
+        return replace(self, rows=int(ceildiv(count, int(ceildiv(count, self.rows)))))
+
     def quad_rows(self, depth: Index) -> QuadRows:
         """The rows of a block of B for quads, which sums `depth` products."""
         assert self.dtype == "uint8"
@@ -96,7 +103,7 @@ def choose_tile(machine: Vectors, columns: Index, dtype: str = "float32", spare:
 
 
 def _rows(machine: Vectors, width: int, taken: int) -> int:
-    """As many rows as fit beside one row of B and one broadcast of A; even numbers leave shorter tails."""
+    """As many rows as fit beside one row of B and one broadcast of A; an even number, as most numbers of rows are."""
     rows = (machine.registers - taken - width - 1) // width
     return min(rows - rows % 2, 12)
 
@@ -112,7 +119,8 @@ def _cost(tile: Tile, columns: Index) -> float:
     return per_step / useful * padded / columns
 
 
-Part = Callable[[int, Index, Callable[[Expr, Expr, Expr], None]], None]
+RowOf = Callable[[Index], Index]
+Part = Callable[[int, RowOf, Callable[[Expr, Expr, Expr], None]], None]
 Ahead = Callable[[Index, Index], None]
 """ahead(row, column) asks for the memory that finishing this element will need, without waiting for it."""
 
@@ -120,7 +128,7 @@ Ahead = Callable[[Index, Index], None]
 def finished_tile(
     k: Loops,
     tile: Tile,
-    height: Expr,
+    height: Index,
     width: Index,
     part: Part,
     store: Callable[[Expr, Expr, Expr], None],
@@ -128,16 +136,13 @@ def finished_tile(
 ) -> None:
     """A tile whose sums go to a small buffer, and from there row by row, in vectors, to store(row, column, sum).
 
-    `part(count, first, out)` emits `multiply` for the `count` rows from `first` on, with out(row, column, sum).
+    `part(count, row_of, out)` emits `multiply` as `row_tiles` says, with out(row, column, sum).
     """
     sums = k.local("sums", (tile.rows * tile.columns,), tile.sums)
     ask_ahead(k, tile, ahead)
 
-    def piece(count: int, first: Index) -> None:
-        def out(r: Expr, column: Expr, value: Expr) -> None:
-            k.store(sums, ((first + r) * tile.columns + column,), value)
-
-        part(count, first, out)
+    def piece(count: int, row_of: RowOf) -> None:
+        part(count, row_of, lambda r, column, value: k.store(sums, (r * tile.columns + column,), value))
 
     row_tiles(k, tile, height, piece)
     with k.serial(height, name="r") as r:
@@ -173,18 +178,33 @@ def ask_meanwhile(k: Loops, b: Buffer, start: Index, count: Index, depth: Index,
     return lambda turn: k.prefetch(b, (first + turn * each,))
 
 
-def row_tiles(k: Loops, tile: Tile, rows: Expr, part: Callable[[int, Index], None]) -> None:
-    """Covers `rows` <= tile.rows, known at run time, by part(count, first) with constant counts."""
-    k.branch(tirx.EQ(rows, index(tile.rows)), lambda: part(tile.rows, 0), lambda: _tail_tiles(k, tile, rows, part))
+def tile_height(k: Loops, tile: Tile, rows: Index, start: Index) -> Index:
+    """How many of `rows` rows the tile at `start` has; an int where it is the same for all tiles."""
+    if isinstance(rows, int) and rows % tile.rows == 0:
+        return tile.rows
+    return k.let("height", index(minimum(rows - start, tile.rows)))
 
 
-def _tail_tiles(k: Loops, tile: Tile, rows: Expr, part: Callable[[int, Index], None]) -> None:
-    count = 1 << ((tile.rows - 1).bit_length() - 1)
-    while count:
-        with k.when(tirx.NE(tirx.bitwise_and(rows, index(count)), index(0))):
-            done = tirx.bitwise_and(rows, index(-2 * count))
-            part(count, done)
-        count //= 2
+def row_tiles(k: Loops, tile: Tile, height: Index, part: Callable[[int, RowOf], None]) -> None:
+    """Computes the `height` rows of a tile by part(count, row_of): sums of `count` rows, number r of row_of(r) of A.
+
+    Where it is known only at run time that some rows are missing, the last is computed in their place as well: that
+    takes as long as the whole tile, but loops for each number of rows would take long to compile.
+    """
+    if isinstance(height, int):
+        part(height, lambda r: r)
+        return
+
+    def repeated() -> None:
+        part(tile.rows, lambda r: minimum(r, height - 1))
+
+    def several() -> None:
+        if tile.rows > _ADDRESSES:
+            k.branch(tirx.EQ(height, index(tile.rows)), lambda: part(tile.rows, lambda r: r), repeated)
+        else:
+            repeated()
+
+    k.branch(height > 1, several, lambda: part(1, lambda r: r))
 
 
 def fold_lanes(vector: Expr, lanes: int, fold: Callable[[Expr, Expr], Expr]) -> Expr:

@@ -20,11 +20,12 @@ from tilewright.backends.kernels.loops import FORK_WORK, Buffer, Expr, Index, Lo
 from tilewright.backends.kernels.multiply import multiply
 from tilewright.backends.kernels.packing_winograd import POINTS, SIDE, SIZE, polynomial
 from tilewright.backends.kernels.ranges import Indices, div_up, maximum, named, product, unravel
-from tilewright.backends.kernels.tile import Share, Tile, ask_meanwhile, row_tiles
+from tilewright.backends.kernels.tile import Share, Tile, ask_meanwhile
 
 Load = Callable[[Index, Index, Index, Index], Expr]
 Store = Callable[[Index, Index, Index, Index, Expr], None]
 
+_FEW = 4  # tiles, of an image of 8 x 8 at most, that are a smaller group than others
 _TILES = 24  # of a task: enough for the weights that are read for them, few enough for the cache
 _TASKS = 8  # enough to balance the threads
 _BLOCKS = 2  # of result channels, at least, for which a task transforms its patches
@@ -61,6 +62,7 @@ def winograd(k: Loops, tile: Tile, conv: Winograd, load: Load, weights: Buffer, 
     count, blocks = product(extents), div_up(conv.outputs, tile.columns)
     chunks = named(k, "chunks", maximum(div_up(count, _TILES), 1))  # not 0, by which none could be divided
     each = named(k, "each", div_up(count, chunks))
+    tile = tile.for_rows(each)
     share = named(k, "share", div_up(blocks, minimum(div_up(_TASKS, chunks), max(1, blocks // _BLOCKS))))
     splits = named(k, "splits", div_up(blocks, share))
     work = count * (SIDE**2 * conv.channels * conv.outputs)
@@ -81,8 +83,9 @@ class _Part:
 
     def __init__(self, k: Loops, tile: Tile, conv: Winograd, extents: Indices, first: Index, count: Index) -> None:
         self.k, self.tile, self.conv, self.extents, self.first, self.count = k, tile, conv, extents, first, count
-        self.patches = k.scratch("patches", (SIDE**2, _TILES * conv.channels + _LINE))
-        self.sums = k.scratch("sums", (SIDE**2, _TILES * tile.columns + _LINE))
+        most = div_up(_TILES, tile.rows) * tile.rows
+        self.patches = k.scratch("patches", (SIDE**2, most * conv.channels + _LINE))
+        self.sums = k.scratch("sums", (SIDE**2, most * tile.columns + _LINE))
         self.lines = k.scratch("lines", (SIDE, SIDE, tile.lanes))
         self.results = k.scratch("results", (SIZE, SIZE, tile.columns))
 
@@ -119,7 +122,20 @@ class _Part:
 
     def multiply(self, weights: Buffer, block: Index) -> None:
         """sums[point, tile, column] for a block of result channels."""
-        k, tile, channels = self.k, self.tile, self.conv.channels
+        whole = self.tile
+        if isinstance(self.count, int) or whole.rows <= _FEW:
+            self._multiply(whole, weights, block)
+            return
+        few = whole.for_rows(_FEW)
+        self.k.branch(
+            self.count <= _FEW,
+            lambda: self._multiply(few, weights, block, asks=False),  # one group: it waits for all weights in turn
+            lambda: self._multiply(whole, weights, block),
+        )
+
+    def _multiply(self, tile: Tile, weights: Buffer, block: Index, *, asks: bool = True) -> None:
+        """In whole groups of tiles, of which the last may have some that do not count."""
+        k, channels = self.k, self.conv.channels
         parts = div_up(channels, _DEPTH)
         depth = div_up(channels, parts)
         tiles = named(k, "tiles", div_up(self.count, tile.rows))
@@ -134,21 +150,18 @@ class _Part:
             following = ((block * SIDE**2 + p) * channels + start + length) * tile.columns
             meanwhile = ask_meanwhile(k, flat, following, length * tile.columns, length, Share(row, tiles))
 
-            def piece(rows: int, first: Index) -> None:
-                def out(r: Expr, column: Expr, value: Expr) -> None:
-                    place = (p, (top + first + r) * tile.columns + column)
-                    before = tirx.Select(part > 0, self.sums[place], const(0.0, "float32"))
-                    k.store(self.sums, place, value if parts == 1 else before + value)
+            def out(r: Expr, column: Expr, value: Expr) -> None:
+                place = (p, (top + r) * tile.columns + column)
+                before = tirx.Select(part > 0, self.sums[place], const(0.0, "float32"))
+                k.store(self.sums, place, value if parts == 1 else before + value)
 
-                multiply(
-                    k, tile, rows, length,
-                    lambda r, d: self.patches[p, (top + first + r) * channels + start + d],
-                    lambda d, column: weights[block, p, start + d, column],
-                    out,
-                    meanwhile=meanwhile,
-                )  # fmt: skip
-
-            row_tiles(k, tile, k.let("height", index(minimum(tile.rows, self.count - top))), piece)
+            multiply(
+                k, tile, tile.rows, length,
+                lambda r, d: self.patches[p, (top + r) * channels + start + d],
+                lambda d, column: weights[block, p, start + d, column],
+                out,
+                meanwhile=meanwhile if asks else None,
+            )  # fmt: skip
 
     def finish(self, block: Index, store: Store) -> None:
         """Transforms the sums of a block back, and stores those results that exist."""

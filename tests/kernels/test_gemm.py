@@ -187,6 +187,22 @@ def test_batched(transposed: bool) -> None:
         check_close(kernel(a, right, hollow(batch, 2, rows, columns)), a, b)
 
 
+@pytest.mark.parametrize("places", [1, 49])
+def test_rows_of_images(places: int) -> None:
+    """There are as many to each of a number of images, and deep products choose between loops by their number."""
+    k, columns, depth = Loops("images"), 384, 1536
+    images, tile = k.dim("images"), choose_tile(NATIVE, columns)
+    x, w = k.buffer("x", (images, places, depth)), k.buffer("w", packed_b_shape(depth, columns, tile.columns))
+    y = k.buffer("y", (images * places, columns))
+    flat = k.view(x, (images * places, depth))
+    gemm(k, tile, images * places, columns, depth, lambda i, d: flat[i, d], w, lambda i, j, v: k.store(y, (i, j), v))
+    kernel, b = Built(k), normal(depth, columns, seed=1)
+    for count in (1, 2, 30):
+        a = normal(count, places, depth)
+        result = kernel(a, pack_b(b, tile.columns), hollow(count * places, columns))
+        check_close(result, a.reshape(-1, depth), b)
+
+
 def test_everything_known() -> None:
     """Small products of known sizes stay on one thread."""
     k = Loops("small")
