@@ -8,7 +8,7 @@ from itertools import islice
 import numpy as np
 
 from tilewright.backends.signature import TensorInfo
-from tilewright.draw import Sizes, index_limits, random_inputs, size_choices
+from tilewright.draw import CHOICES, Choice, Sizes, baked_choices, index_limits, random_inputs, size_choices
 from tilewright.ir.agreement import CheckReport, OutputCheck, compare_kind, compare_value, worst
 from tilewright.ir.errors import InputError
 from tilewright.ir.graph import Graph
@@ -99,21 +99,25 @@ def _drawn(
 ) -> list[tuple[Feed, Sequence[Array]]]:
     """Random inputs of sizes that the original takes, with what it makes of them."""
     refusals: list[str] = []
-    feeds = list(_random_feeds(graph, ports, np.random.default_rng(seed)))
-    likely = [feed for feed in feeds if fits(feed)]
-    accepted = list(islice(_accepted(original, likely or feeds, refusals), DRAWS))
-    if not accepted:
-        raise InputError(
-            f"the original takes none of the inputs that were drawn; at last it said: {refusals[-1]}",
-            hint="Give inputs that it takes with inputs={name: array}, or compile with check=False",
-        )
-    return accepted
+    rng = np.random.default_rng(seed)
+    for choices in (CHOICES, tuple(baked_choices(graph))):
+        feeds = list(_random_feeds(graph, ports, rng, choices))
+        likely = [feed for feed in feeds if fits(feed)]
+        accepted = list(islice(_accepted(original, likely or feeds, refusals), DRAWS))
+        if accepted:
+            return accepted
+    raise InputError(
+        f"the original takes none of the inputs that were drawn; at last it said: {refusals[-1]}",
+        hint="Give inputs that it takes with inputs={name: array}, or compile with check=False",
+    )
 
 
-def _random_feeds(graph: Graph, ports: Sequence[TensorInfo], rng: np.random.Generator) -> Iterator[Feed]:
+def _random_feeds(
+    graph: Graph, ports: Sequence[TensorInfo], rng: np.random.Generator, choices: Sequence[Choice]
+) -> Iterator[Feed]:
     limits = index_limits(graph)
-    choices: list[Sizes] = list(size_choices(ports))
-    for sizes in choices * DRAWS if len(choices) == 1 else choices:
+    drawn: list[Sizes] = list(size_choices(ports, choices))
+    for sizes in drawn * DRAWS if len(drawn) == 1 else drawn:
         yield random_inputs(ports, sizes, rng, limits)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,14 +43,24 @@ CHOICES = (
     Choice(1, 48, 192, 512),
     Choice(1, 224, 224, 1600),
 )
+MOST_BAKED = 16
+LARGEST_BAKED = 1024
 
 
-def size_choices(ports: Sequence[TensorInfo]) -> Iterator[dict[str, int]]:
+def baked_choices(graph: Graph) -> Iterator[Choice]:
+    """Sizes that the model computes with: some models take no other, though they say that theirs are dynamic."""
+    dims = Counter(d for node in graph.nodes for r in node.results for d in r.shape if isinstance(d, int))
+    likely = [size for size, _ in dims.most_common() if 1 < size <= LARGEST_BAKED]
+    for size in likely[:MOST_BAKED]:
+        yield Choice(1, size, size, size)
+
+
+def size_choices(ports: Sequence[TensorInfo], choices: Iterable[Choice] = CHOICES) -> Iterator[dict[str, int]]:
     """Sizes for the symbols of `ports`, the likeliest to be accepted first; without symbols one empty choice."""
     if not symbols(d for port in ports for d in port.shape):
         yield {}
         return
-    for choice in CHOICES:
+    for choice in choices:
         sizes: dict[str, int] = {}
         for port in ports:
             for axis, dim in enumerate(port.shape):

@@ -59,6 +59,23 @@ def test_sizes_that_the_original_refuses_are_passed_over() -> None:
     assert check(reference=picky).runs == len(seen) == 1
 
 
+def test_sizes_that_the_model_computes_with_are_tried_as_well() -> None:
+    """An original may take one number of rows only, that of its positions."""
+    text = "graph(x: float32[b, n, 4], p: float32[50, 4]) { %0 = exp(p)  %1 = add(x, %0)  return y=%1 }"
+    graph = parse(text)
+    ports = (TensorInfo("x", "float32", ("b", "n", 4)), TensorInfo("p", "float32", (50, 4)))
+    seen = []
+
+    def picky(feed: Feed) -> Sequence[Array]:
+        if feed["x"].shape[1] != 50:
+            raise InputError("only fifty rows, please")
+        seen.append(feed["x"].shape)
+        return [np.exp(feed["x"])]
+
+    assert compare(picky, picky, graph, ports).passed
+    assert set(seen) == {(1, 50, 4)}
+
+
 def test_an_original_that_takes_nothing() -> None:
     def refuse(feed: Feed) -> Sequence[Array]:
         raise InputError("not today")
