@@ -87,12 +87,15 @@ _UNCHECKED_PIPELINE = _after(_LOOPS_PIPELINE, tirx.transform.MakePackedAPI(), ti
 _OPTIONS = ("-disable-lsr:bool=true", "-disable-machine-licm:bool=true")
 
 
-def tvm_target(target: Target) -> Any:
-    """TVM's target. The features are spelled out: a virtual machine may hide some that the CPU's name promises."""
+def tvm_target(target: Target, effort: int = 3) -> Any:
+    """TVM's target, for code on which LLVM spends an effort of 0 to 3.
+
+    The features are spelled out: a virtual machine may hide some that the CPU's name promises.
+    """
     cpu = tvm.target.codegen.llvm_get_system_cpu() if target.cpu == "native" else target.cpu
     attributes = [("+" if f in target.features else "-") + f for f in sorted(KNOWN_FEATURES)]
-    settings = {"mcpu": cpu, "mattr": attributes, "num-cores": target.cores, "cl-opt": list(_OPTIONS)}
-    return tvm.target.Target({"kind": "llvm", **settings})
+    machine = {"mcpu": cpu, "mattr": attributes, "num-cores": target.cores}
+    return tvm.target.Target({"kind": "llvm", **machine, "opt-level": effort, "cl-opt": list(_OPTIONS)})
 
 
 def build_kernel(emitter: str, text: str, name: str, target: Target) -> BuiltKernel:
@@ -109,12 +112,12 @@ def compile_function(function: Any, name: str, target: Target) -> bytes:
 
 def compile_functions(functions: Mapping[str, Any], target: Target) -> bytes:
     """ELF object code of several `tirx.PrimFunc`s, each callable under its name."""
-    return _object_code({name: f.with_attr("global_symbol", name) for name, f in functions.items()}, target)
+    named = {name: f.with_attr("global_symbol", name) for name, f in functions.items()}
+    return _object_code(named, tvm_target(target))
 
 
-def _object_code(functions: Mapping[Any, Any], target: Target) -> bytes:
-    """ELF object code of PrimFuncs by name or GlobalVar."""
-    cpu = tvm_target(target)
+def _object_code(functions: Mapping[Any, Any], cpu: Any) -> bytes:
+    """ELF object code of PrimFuncs by name or GlobalVar, for one of TVM's targets."""
     module = tirx.transform.BindTarget(cpu.with_host(cpu))(tvm.IRModule(dict(functions)))
     return _written(tvm.get_global_func("target.build.llvm")(_lowered(module), cpu), "kernel.o")
 
@@ -172,7 +175,8 @@ def compile_program(program: Program, target: Target) -> tuple[bytes, bytes]:
     builder = relax.ExecBuilder()
     rest = relax.vm_build._vmcodegen(builder, module)
     functions = {gv: f for gv, f in rest.functions.items() if isinstance(f, tirx.PrimFunc)}
-    return _written(builder.get().mod, "program.bin"), _object_code(functions, target) if functions else b""
+    cpu = tvm_target(target, effort=0)  # some numbers once a call: not worth the time
+    return _written(builder.get().mod, "program.bin"), _object_code(functions, cpu) if functions else b""
 
 
 class _ProgramBuilder:

@@ -90,7 +90,8 @@ def compile(
 def _read(model: Any, shapes: Mapping[str, int] | None) -> Imported:
     with _collector_waiting():
         from tilewright.frontend import read
-    return read(model, shapes=shapes)
+
+        return read(model, shapes=shapes)
 
 
 def _build(imported: Imported, target: Target, threads: int | None, strict: bool, say: Progress) -> CompiledModel:
@@ -99,7 +100,8 @@ def _build(imported: Imported, target: Target, threads: int | None, strict: bool
 
     note_built = backends.foresee(imported.graph, target)
     say(f"improving {len(imported.graph.nodes)} operators")
-    graph = passes.run(imported.graph, passes.PIPELINE)
+    with _collector_waiting():
+        graph = passes.run(imported.graph, passes.PIPELINE)
     say(f"building {len(graph.nodes)} steps for {target}")
     compiled = backends.compile_graph(
         graph,
@@ -115,7 +117,7 @@ def _build(imported: Imported, target: Target, threads: int | None, strict: bool
 
 @contextlib.contextmanager
 def _collector_waiting() -> Iterator[None]:
-    """Python's cycle collector waits while modules and saved models are loaded, of which little is thrown away."""
+    """Python's cycle collector waits while much is made that stays, or goes without it: it would look at all again."""
     enabled = gc.isenabled()
     gc.disable()
     try:
