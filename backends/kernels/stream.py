@@ -18,7 +18,7 @@ _ELEMENTS = {"float32": "float", "float64": "double", "int32": "i32", "int64": "
 
 _STORE = """
 define void @{name}(ptr %to, <{lanes} x {element}> %vector) alwaysinline {{
-  store <{lanes} x {element}> %vector, ptr %to, align {size}, !nontemporal !0
+  store <{lanes} x {element}> %vector, ptr %to, align {align}, !nontemporal !0
   ret void
 }}
 !0 = !{{i32 1}}
@@ -46,13 +46,13 @@ def stream(k: Loops, buffer: Buffer, place: Callable[[Index], Sequence[Index]], 
            value: Callable[[Index], Expr]) -> None:  # fmt: skip
     """buffer[place(j)] = value(j) for 0 <= j < extent, in vectors past the caches; what is left over goes through them.
 
-    buffer[place(0)] begins at a whole vector. Ends with a fence: without it other threads might see these stores later
+    buffer[place(0)] begins at a whole vector, or line if that is less. Ends with a fence: without it other threads might see these stores later
     than those that tell that the kernel has ended.
     """
     dtype = dtype_of(buffer)
-    size = lanes * itemsize(buffer)
+    align = min(lanes * itemsize(buffer), LINE)
     name = f"tilewright_stream_{dtype}x{lanes}"
-    k.include(_STORE.format(name=name, lanes=lanes, element=_ELEMENTS[dtype], size=size), _FENCE)
+    k.include(_STORE.format(name=name, lanes=lanes, element=_ELEMENTS[dtype], align=align), _FENCE)
     whole = quotient(extent, lanes)
     with k.serial(whole) as block:
         vector = k.local("vector", (lanes,), dtype)
