@@ -46,8 +46,8 @@ def stream(k: Loops, buffer: Buffer, place: Callable[[Index], Sequence[Index]], 
            value: Callable[[Index], Expr]) -> None:  # fmt: skip
     """buffer[place(j)] = value(j) for 0 <= j < extent, in vectors past the caches; what is left over goes through them.
 
-    buffer[place(0)] begins at a whole vector, or line if that is less. Ends with a fence: without it other threads might see these stores later
-    than those that tell that the kernel has ended.
+    buffer[place(0)] begins at a whole vector, or at a line if that is less. Ends with a fence: without it other threads
+    might see these stores later than those that tell that the kernel has ended.
     """
     dtype = dtype_of(buffer)
     align = min(lanes * itemsize(buffer), LINE)
