@@ -13,7 +13,6 @@ from tilewright.ir.op import Array
 
 EXACT_KINDS = "biu"  # numpy's kinds of bool and integers
 TEXT_KINDS = "OUST"
-FLOATS = np.finfo(np.float32)
 SMALLEST_SCALE = 1e-30
 """Outputs below it are compared as if they were as large: exponentials are 0 in some libraries from 1e-35 on."""
 

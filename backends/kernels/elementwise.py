@@ -18,7 +18,7 @@ from tilewright.backends.kernels.ranges import (
     tasks,
     worth_forking,
 )
-from tilewright.backends.kernels.stream import stream
+from tilewright.backends.kernels.stream import fence, stream
 from tilewright.backends.kernels.tile import Vectors
 
 _BLOCK = 1 << 13  # elements a task: long against its index arithmetic, short enough to balance the threads
@@ -43,13 +43,18 @@ def emit_streamed(
     k: Loops, machine: Vectors, shape: Sequence[Index], value: Callable[..., Expr], out: Buffer, cost: float = 1.0
 ) -> None:
     """out[indices] = value(*indices) for every element of `shape`, for an `out` that `streams`."""
-    with _rows(k, shape, cost) as (place, first, extent):
+    with _rows(k, shape, cost, after=lambda: fence(k)) as (place, first, extent):
         stream(k, out, lambda j: (*place, first + j), extent, machine.lanes, lambda j: value(*place, first + j))
 
 
 @contextmanager
-def _rows(k: Loops, shape: Sequence[Index], cost: float) -> Iterator[tuple[Indices, Index, Index]]:
-    """Loops over parts of rows: the leading indices, the first element of the last axis, and how many."""
+def _rows(
+    k: Loops, shape: Sequence[Index], cost: float, after: Callable[[], None] = lambda: None
+) -> Iterator[tuple[Indices, Index, Index]]:
+    """Loops over parts of rows: the leading indices, the first element of the last axis, and how many.
+
+    `after` emits what ends a task.
+    """
     *outer, rows, columns = (1, *shape) if len(shape) == 1 else shape
     height = named(k, "height", maximum(1, div_down(_BLOCK, maximum(columns, 1))))
     blocks = (*outer, div_up(rows, height), div_up(columns, _BLOCK))
@@ -58,3 +63,4 @@ def _rows(k: Loops, shape: Sequence[Index], cost: float) -> Iterator[tuple[Indic
         extent = columns if fits(columns, _BLOCK) else k.let("extent", minimum(_BLOCK, columns - first))
         with k.serial(minimum(height, rows - first_row)) as i:
             yield (*lead, first_row + i)[1 - len(shape) :] if len(shape) > 1 else (), first, extent
+        after()

@@ -73,9 +73,10 @@ def gemm(
 ) -> None:
     """store(i, j, sum over d of a(i, d) * B[d, j]) for a constant B.
 
-    `a(i, d)` gives numbers as `Tile` says; it is evaluated once for each block of columns. `b` is [ceil(columns /
-    tile.columns), depth / tile.steps, tile.columns * tile.steps], as `pack_b` makes it, or for uint8 `pack_quads`.
-    `store` emits the statements for one element, inside a vectorized loop over j; `ahead(i, j)` asks for its memory.
+    `a(i, d)` gives numbers as `Tile` says; it is evaluated for each block of columns, perhaps more than once for a last
+    row. `b` is [ceil(columns / tile.columns), depth / tile.steps, tile.columns * tile.steps], as `pack_b` makes it, or
+    for uint8 `pack_quads`. `store` emits the statements for one element, inside a vectorized loop over j; `ahead(i, j)`
+    asks for its memory.
     """
     tile = tile.for_rows(rows)
 
@@ -292,15 +293,16 @@ def batched_gemm(
     Each task copies its columns of B to a scratch block first: loads become contiguous and the tail is zero.
     """
     tile = tile.for_rows(rows)
-    row_chunks, column_blocks = ceildiv(rows, _ROWS_AT_ONCE), ceildiv(columns, tile.columns)
+    at_once = _ROWS_AT_ONCE // tile.rows * tile.rows  # whole tiles, so that none reaches into the next chunk
+    row_chunks, column_blocks = ceildiv(rows, at_once), ceildiv(columns, tile.columns)
     total = product(batch)
     with k.parallel(total * column_blocks * row_chunks, worth=_worth(total * rows, columns, depth)) as task:
         *place, block, chunk = k.indices(task, (*batch, column_blocks, row_chunks))
         panel = k.scratch("panel", (depth, tile.columns), tile.dtype)
         _pack_panel(k, tile, block * tile.columns, columns, depth, panel, lambda d, j: b(*place, d, j))
-        tiles = ceildiv(minimum(rows - chunk * _ROWS_AT_ONCE, _ROWS_AT_ONCE), tile.rows)
+        tiles = ceildiv(minimum(rows - chunk * at_once, at_once), tile.rows)
         with k.serial(tiles) as i:
-            start = k.let("start", chunk * _ROWS_AT_ONCE + i * tile.rows)
+            start = k.let("start", chunk * at_once + i * tile.rows)
             _block(k, tile, start, block, rows, columns, depth, lambda i, d: a(*place, i, d),
                    lambda d, c: panel[d, c], lambda i, j, value: store(*place, i, j, value))  # fmt: skip
 

@@ -46,13 +46,12 @@ def stream(k: Loops, buffer: Buffer, place: Callable[[Index], Sequence[Index]], 
            value: Callable[[Index], Expr]) -> None:  # fmt: skip
     """buffer[place(j)] = value(j) for 0 <= j < extent, in vectors past the caches; what is left over goes through them.
 
-    buffer[place(0)] begins at a whole vector, or at a line if that is less. Ends with a fence: without it other threads
-    might see these stores later than those that tell that the kernel has ended.
+    buffer[place(0)] begins at a whole vector, or at a line if that is less. A task ends with a `fence`.
     """
     dtype = dtype_of(buffer)
     align = min(lanes * itemsize(buffer), LINE)
     name = f"tilewright_stream_{dtype}x{lanes}"
-    k.include(_STORE.format(name=name, lanes=lanes, element=_ELEMENTS[dtype], align=align), _FENCE)
+    k.include(_STORE.format(name=name, lanes=lanes, element=_ELEMENTS[dtype], align=align))
     whole = quotient(extent, lanes)
     with k.serial(whole) as block:
         vector = k.local("vector", (lanes,), dtype)
@@ -63,4 +62,9 @@ def stream(k: Loops, buffer: Buffer, place: Callable[[Index], Sequence[Index]], 
         k.emit(tirx.Evaluate(tirx.call_extern("void", name, target, tirx.BufferLoad(vector, [every]))))
     with k.serial(extent - whole * lanes) as j:
         k.store(buffer, place(j + whole * lanes), value(j + whole * lanes))
+
+
+def fence(k: Loops) -> None:
+    """What was streamed is seen by other threads before the stores that follow, such as that of a task's end."""
+    k.include(_FENCE)
     k.emit(tirx.Evaluate(tirx.call_extern("void", "tilewright_streamed")))

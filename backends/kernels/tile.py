@@ -179,7 +179,7 @@ def ask_meanwhile(k: Loops, b: Buffer, start: Index, count: Index, depth: Index,
 
 
 def tile_height(k: Loops, tile: Tile, rows: Index, start: Index) -> Index:
-    """How many of `rows` rows the tile at `start` has; an int where it is the same for all tiles."""
+    """How many of `rows` rows the tile at `start`, a multiple of tile.rows, has; an int where all have as many."""
     if isinstance(rows, int) and rows % tile.rows == 0:
         return tile.rows
     return k.let("height", index(minimum(rows - start, tile.rows)))

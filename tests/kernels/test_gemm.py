@@ -187,6 +187,28 @@ def test_batched(transposed: bool) -> None:
         check_close(kernel(a, right, hollow(batch, 2, rows, columns)), a, b)
 
 
+@pytest.mark.parametrize("rows", [2, 7, 8, 264, 300, 384])
+@pytest.mark.parametrize("machine", [NATIVE, AVX2, Vectors(lanes=8, registers=32)])
+def test_batched_of_known_sizes(machine: Vectors, rows: int) -> None:
+    """Rows are shared out evenly, and no task writes those of another, nor behind the end."""
+    k, batch, columns, depth = Loops("known"), 2, 64, 12
+    a, b = k.buffer("a", (batch, rows, depth)), k.buffer("b", (batch, depth, columns))
+    y = k.buffer("y", (batch + 1, rows, columns))
+    batched_gemm(
+        k, choose_tile(machine, columns), (batch,), rows, columns, depth,
+        lambda n, i, d: a[n, i, d], lambda n, d, j: b[n, d, j], lambda n, i, j, v: k.store(y, (n, i, j), v),
+    )  # fmt: skip
+    left, right = normal(batch, rows, depth), normal(batch, depth, columns, seed=1)
+    result = Built(k)(left, right, np.full((batch + 1, rows, columns), 77, np.float32))
+    check_close(result[:batch], left, right)
+    assert (result[batch] == 77).all()
+
+
+@pytest.mark.parametrize(("count", "rows"), [(1, 1), (7, 4), (8, 4), (13, 5), (24, 6), (0, 6)])
+def test_known_rows_are_shared_out_evenly(count: int, rows: int) -> None:
+    assert Tile(6, 16, 8).for_rows(count).rows == rows
+
+
 @pytest.mark.parametrize("places", [1, 49])
 def test_rows_of_images(places: int) -> None:
     """There are as many to each of a number of images, and deep products choose between loops by their number."""
