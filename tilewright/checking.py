@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 import numpy as np
@@ -99,13 +99,15 @@ def _drawn(
 ) -> list[tuple[Feed, Sequence[Array]]]:
     """Random inputs of sizes that the original takes, with what it makes of them."""
     refusals: list[str] = []
-    rng = np.random.default_rng(seed)
-    for choices in (CHOICES, tuple(baked_choices(graph))):
-        feeds = list(_random_feeds(graph, ports, rng, choices))
-        likely = [feed for feed in feeds if fits(feed)]
-        accepted = list(islice(_accepted(original, likely or feeds, refusals), DRAWS))
-        if accepted:
+    rng, found = np.random.default_rng(seed), False
+    for choices in filter(None, (CHOICES, tuple(baked_choices(graph)))):
+        likely = [feed for feed in _random_feeds(graph, ports, rng, choices) if fits(feed)]
+        found = found or bool(likely)
+        if accepted := list(islice(_accepted(original, likely, refusals), DRAWS)):
             return accepted
+    unlikely = () if found else _random_feeds(graph, ports, rng, CHOICES)
+    if accepted := list(islice(_accepted(original, unlikely, refusals), DRAWS)):
+        return accepted
     raise InputError(
         f"the original takes none of the inputs that were drawn; at last it said: {refusals[-1]}",
         hint="Give inputs that it takes with inputs={name: array}, or compile with check=False",
@@ -121,7 +123,7 @@ def _random_feeds(
         yield random_inputs(ports, sizes, rng, limits)
 
 
-def _accepted(original: Run, feeds: Sequence[Feed], refusals: list[str]) -> Iterator[tuple[Feed, Sequence[Array]]]:
+def _accepted(original: Run, feeds: Iterable[Feed], refusals: list[str]) -> Iterator[tuple[Feed, Sequence[Array]]]:
     """Inputs that the original takes; what it says to the others goes to `refusals`."""
     for feed in feeds:
         try:

@@ -49,6 +49,8 @@ LARGEST_BAKED = 1024
 
 def baked_choices(graph: Graph) -> Iterator[Choice]:
     """Sizes that the model computes with: some models take no other, though they say that theirs are dynamic."""
+    if all(isinstance(d, int) for value in graph.inputs for d in value.shape):
+        return
     dims = Counter(d for node in graph.nodes for r in node.results for d in r.shape if isinstance(d, int))
     likely = [size for size, _ in dims.most_common() if 1 < size <= LARGEST_BAKED]
     for size in likely[:MOST_BAKED]:

@@ -70,7 +70,9 @@ def winograd(k: Loops, tile: Tile, conv: Winograd, load: Load, weights: Buffer, 
     with k.parallel(chunks * splits, worth=worth, name="task") as task:
         chunk, split = unravel(k, task, (chunks, splits))
         first = named(k, "first", chunk * each)
-        part = _Part(k, tile, conv, extents, first, named(k, "held", minimum(each, count - first)))
+        even = isinstance(count, int) and isinstance(each, int) and count % each == 0
+        held = each if even else named(k, "held", minimum(each, count - first))
+        part = _Part(k, tile, conv, extents, first, held)
         part.transform_patches(load)
         with k.serial(minimum(share, blocks - split * share)) as b:
             block = named(k, "block", split * share + b)

@@ -76,6 +76,33 @@ def test_sizes_that_the_model_computes_with_are_tried_as_well() -> None:
     assert set(seen) == {(1, 50, 4)}
 
 
+def test_sizes_that_do_not_fit_come_last() -> None:
+    """An original may crash on them: those that the model computes with come first."""
+    graph = parse("graph(x: float32[b, n, 4], p: float32[50, 4]) { %0 = exp(p)  %1 = add(x, %0)  return y=%1 }")
+    ports = (TensorInfo("x", "float32", ("b", "n", 4)), TensorInfo("p", "float32", (50, 4)))
+    seen = []
+
+    def original(feed: Feed) -> Sequence[Array]:
+        seen.append(feed["x"].shape[1])
+        return [np.exp(feed["x"])]
+
+    assert compare(original, original, graph, ports, fits=lambda feed: feed["x"].shape[1] == 50).passed
+    assert set(seen) == {50}
+
+
+def test_an_original_that_refuses_known_sizes_is_asked_once_a_draw() -> None:
+    graph = parse("graph(x: float32[3, 4]) { %0 = exp(x)  return y=%0 }")
+    calls = []
+
+    def refuse(feed: Feed) -> Sequence[Array]:
+        calls.append(feed)
+        raise InputError("not today")
+
+    with pytest.raises(InputError, match="not today"):
+        compare(refuse, refuse, graph, (TensorInfo("x", "float32", (3, 4)),))
+    assert len(calls) == 3
+
+
 def test_an_original_that_takes_nothing() -> None:
     def refuse(feed: Feed) -> Sequence[Array]:
         raise InputError("not today")
