@@ -24,6 +24,7 @@ _FOLDER, _LIMIT = "TILEWRIGHT_CACHE", "TILEWRIGHT_CACHE_LIMIT"
 _DIGEST_SIZE = hashlib.sha256().digest_size
 _OF_KERNELS = ("backends", "ir")  # the sources that decide what code comes out of a kernel's text
 _OF_MODELS = ("backends", "frontend", "ir", "passes")  # and those that decide what becomes of a model
+_SOURCES = (".py", ".ll")
 _PACKAGES = ("numpy", "onnx", "sympy")  # that do, too
 _PART, _ABANDONED_SECONDS = ".part-", 3600
 _MARK, _SECONDS_BETWEEN_PRUNINGS = ".pruned", 60
@@ -70,7 +71,7 @@ def toolchain(folders: tuple[str, ...]) -> bytes:
     """A digest of TVM's version and of our own sources in `folders`."""
     state = hashlib.sha256(tvm_version().encode())
     for folder in (Path(__file__).resolve().parents[1] / name for name in folders):
-        for path in sorted(folder.rglob("*.py")):
+        for path in sorted(p for p in folder.rglob("*") if p.suffix in _SOURCES):
             state.update(str(path.relative_to(folder)).encode() + path.read_bytes())
     return state.digest()
 

@@ -1,9 +1,12 @@
 ; The threads that run parallel loops: what TVM's kernels call instead of TVMBackendParallelLaunch.
 ;
-; A launch opens the gate. Threads that come by enter, take tasks off a common counter until none is left, and leave. The
-; caller takes tasks as well, then closes the gate and waits for those inside only: a thread that gets no processor (because
-; another program has it) is not waited for, and a slow one leaves its share to the others. `pool.py` starts the threads. One
-; launch at a time: the model that owns the library sees to it.
+; A launch opens the gate. Threads that come by enter, take tasks until none is left, and leave. The caller takes tasks as
+; well, then closes the gate and waits for those inside only: a thread that gets no processor (because another program has
+; it) is not waited for, and a slow one leaves its share to the others. `pool.py` starts the threads. One launch at a time:
+; the model that owns the library sees to it.
+;
+; The caller takes tasks from the front, the others from the back: mostly, so that what one kernel leaves in the cache of a
+; processor is what the next one reads there.
 ;
 ; Where another program's thread wants the same processor, a clock tick may interrupt a task for milliseconds, and the caller
 ; waits. A thread therefore gives its processor up by itself, outside of the gate, when it has worked for some 0.3 ms:
@@ -19,7 +22,7 @@
 
 @word     = internal global i32 0, align 64       ; counts launches; idle threads sleep on it
 @gate     = internal global i32 -2147483648, align 64  ; threads inside, plus the sign bit while it is closed
-@next     = internal global i32 0, align 64       ; the next task
+@taken    = internal global i64 0, align 64       ; tasks from the front, for the caller; in the upper half from the back
 @sleepers = internal global i32 0, align 64
 @waiting  = internal global i32 0                 ; the caller sleeps on the gate
 @spent    = internal global i64 4611686018427387904, align 64  ; clock ticks of all threads in this call's tasks
@@ -46,19 +49,28 @@ define internal void @sleep(ptr %where, i32 %expected) {
   ret void
 }
 
-; Run tasks until none is left, or some 0.3 ms after `rested`. Sleeping threads are woken after `patience` ticks.
-define internal void @work(i64 %patience, i64 %rested) {
+; Run tasks until none is left, or some 0.3 ms after `rested`. Sleeping threads are woken after `patience` ticks. `one` is
+; what to add to `taken` for a task.
+define internal void @work(i64 %one, i64 %patience, i64 %rested) {
 entry:
   %task = load ptr, ptr @task
   %data = load ptr, ptr @data
   %count = load i32, ptr getelementptr inbounds (%group, ptr @tasks, i32 0, i32 1)
+  %last = sub i32 %count, 1
+  %first = icmp eq i64 %one, 1
   %start = call i64 @llvm.readcyclecounter()
   br label %take
 take:
   %wait = phi i64 [ %patience, %entry ], [ %wait, %go ], [ 9223372036854775807, %rouse ]
   %ticks = phi i64 [ 0, %entry ], [ %passed, %go ], [ %passed, %rouse ]
-  %number = atomicrmw add ptr @next, i32 1 monotonic
-  %more = icmp slt i32 %number, %count
+  %taken = atomicrmw add ptr @taken, i64 %one monotonic
+  %front = trunc i64 %taken to i32
+  %high = lshr i64 %taken, 32
+  %back = trunc i64 %high to i32
+  %gone = add i32 %front, %back
+  %more = icmp slt i32 %gone, %count
+  %behind = sub i32 %last, %back
+  %number = select i1 %first, i32 %front, i32 %behind
   br i1 %more, label %run, label %done
 run:
   %code = call i32 %task(i32 %number, ptr @tasks, ptr %data)
@@ -130,12 +142,12 @@ entry:
   store ptr %task, ptr @task
   store ptr %data, ptr @data
   store i32 %count, ptr getelementptr inbounds (%group, ptr @tasks, i32 0, i32 1)
-  store i32 0, ptr @next
+  store i64 0, ptr @taken
   store i32 0, ptr @failed
   store i32 0, ptr @waiting
   br i1 %single, label %alone, label %open
 alone:
-  call void @work(i64 9223372036854775807, i64 9223372036854775807)
+  call void @work(i64 1, i64 9223372036854775807, i64 9223372036854775807)
   br label %finish
 open:
   store atomic i32 0, ptr @gate seq_cst, align 4
@@ -148,7 +160,7 @@ rouse:
   br label %join
 join:
   %rest = select i1 %none, i64 9223372036854775807, i64 %patience
-  call void @work(i64 %rest, i64 9223372036854775807)
+  call void @work(i64 1, i64 %rest, i64 9223372036854775807)
   %closing = atomicrmw or ptr @gate, i32 -2147483648 seq_cst
   br label %check
 check:
@@ -228,7 +240,7 @@ enter:
   br i1 %entered, label %help, label %gate
 help:
   %fresh = load i64, ptr %rested
-  call void @work(i64 9223372036854775807, i64 %fresh)
+  call void @work(i64 4294967296, i64 9223372036854775807, i64 %fresh)
   %inmates = atomicrmw sub ptr @gate, i32 1 seq_cst
   %emptied = icmp eq i32 %inmates, -2147483647
   br i1 %emptied, label %leave, label %again

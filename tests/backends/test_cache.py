@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tilewright.backends import cache
 from tilewright.backends.cache import Store, default_folder, default_limit, digest
 
 KEY = digest("a key")
@@ -129,3 +130,21 @@ def test_folder_and_limit_from_the_environment(tmp_path: Path, monkeypatch: pyte
 
 def test_parts_do_not_run_together() -> None:
     assert digest("ab", "c") != digest("a", "bc")
+
+
+def test_every_source_decides_the_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pool of threads, which is linked into every library, as well as the Python files; what Python makes not."""
+    files = {suffix: tmp_path / "backends" / f"pool{suffix}" for suffix in (".py", ".ll", ".pyc")}
+    (tmp_path / "backends").mkdir()
+    monkeypatch.setattr(cache, "__file__", str(tmp_path / "backends" / "cache.py"))
+    digests = []
+    for path in files.values():
+        path.write_text("old")
+    for path in files.values():
+        cache.toolchain.cache_clear()
+        digests.append(cache.toolchain(("backends",)))
+        path.write_text("new")
+    cache.toolchain.cache_clear()
+    digests.append(cache.toolchain(("backends",)))
+    cache.toolchain.cache_clear()
+    assert digests[0] != digests[1] != digests[2] == digests[3]
