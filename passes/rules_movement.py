@@ -9,7 +9,6 @@ from tilewright.ir.dims import Dim
 from tilewright.ir.graph import Value
 from tilewright.ir.op import Kind
 from tilewright.ir.ops import TABLE
-from tilewright.ir.ops.windows import channels_moved_first
 from tilewright.passes.patterns import Match
 from tilewright.passes.rewrite import Decline, Replacement, rule
 
@@ -156,31 +155,6 @@ def reduction_keeps_axes(match: Match, x: Value, reduced: Value) -> Replacement:
     return match.apply(reduced.node.op.name, x, axes=axes, keepdims=True)
 
 
-@rule(lambda p, x, w: p.conv(p.pad(x, mode="constant", value=0).named("padded"), w))
-def padding_in_conv(match: Match, x: Value, w: Value, padded: Value) -> Replacement:
-    return _pad_conv(match, padded, x, w)
-
-
-@rule(lambda p, x, w, b: p.conv(p.pad(x, mode="constant", value=0).named("padded"), w, b))
-def padding_in_biased_conv(match: Match, x: Value, w: Value, b: Value, padded: Value) -> Replacement:
-    return _pad_conv(match, padded, x, w, b)
-
-
-def _pad_conv(match: Match, padded: Value, *inputs: Value) -> Replacement:
-    assert padded.node is not None
-    before, after = (_spatial_behind(match, padded.node.attrs[name]) for name in ("before", "after"))
-    added = (*before[2:], *after[2:])
-    if any(d != 0 for d in (*before[:2], *after[:2])) or any(not isinstance(d, int) or d < 0 for d in added):
-        return Decline("the batch or the channels are padded, or the padding is negative or not known")
-    pads = tuple(old + new for old, new in zip(match.node.attrs["pads"], added, strict=True))
-    return match.apply("conv", *inputs, **{**match.node.attrs, "pads": pads})
-
-
-def _spatial_behind(match: Match, sizes: Sequence[Dim]) -> Sequence[Dim]:
-    """One size for each axis of the convolution's image, those of the spatial axes behind the others."""
-    return channels_moved_first(sizes) if match.node.attrs["channels_last"] else sizes
-
-
 RULES = (
     same_shape,
     only_part,
@@ -197,6 +171,4 @@ RULES = (
     expand_below_elementwise,
     reduction_of_one,
     reduction_keeps_axes,
-    padding_in_conv,
-    padding_in_biased_conv,
 )

@@ -1,12 +1,18 @@
-"""Simplify: algebra, choices, moves that cancel, indices that count."""
+"""Simplify: algebra, choices, moves that cancel, windows, indices that count."""
 
 from __future__ import annotations
 
 from tilewright.ir.graph import Graph
-from tilewright.passes import rules_algebra, rules_choice, rules_indexing, rules_movement
+from tilewright.passes import rules_algebra, rules_choice, rules_indexing, rules_movement, rules_windows
 from tilewright.passes.rewrite import rewrite
 
-RULES = (*rules_movement.RULES, *rules_algebra.RULES, *rules_choice.RULES, *rules_indexing.RULES)
+RULES = (
+    *rules_movement.RULES,
+    *rules_windows.RULES,
+    *rules_algebra.RULES,
+    *rules_choice.RULES,
+    *rules_indexing.RULES,
+)
 
 
 def simplify(graph: Graph) -> Graph:

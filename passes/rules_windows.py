@@ -1,0 +1,83 @@
+"""Rules for convolutions: zeros around an image that it adds itself, taps that read nothing but these."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+
+from tilewright.ir.dims import Dim
+from tilewright.ir.graph import Value
+from tilewright.ir.ops.windows import channels_moved_first
+from tilewright.passes.patterns import Match
+from tilewright.passes.rewrite import Decline, Replacement, rule
+
+
+@rule(lambda p, x, w: p.conv(p.pad(x, mode="constant", value=0).named("padded"), w))
+def padding_in_conv(match: Match, x: Value, w: Value, padded: Value) -> Replacement:
+    return _pad_conv(match, padded, x, w)
+
+
+@rule(lambda p, x, w, b: p.conv(p.pad(x, mode="constant", value=0).named("padded"), w, b))
+def padding_in_biased_conv(match: Match, x: Value, w: Value, b: Value, padded: Value) -> Replacement:
+    return _pad_conv(match, padded, x, w, b)
+
+
+def _pad_conv(match: Match, padded: Value, *inputs: Value) -> Replacement:
+    assert padded.node is not None
+    before, after = (_spatial_behind(match, padded.node.attrs[name]) for name in ("before", "after"))
+    added = (*before[2:], *after[2:])
+    if any(d != 0 for d in (*before[:2], *after[:2])) or any(not isinstance(d, int) or d < 0 for d in added):
+        return Decline("the batch or the channels are padded, or the padding is negative or not known")
+    pads = tuple(old + new for old, new in zip(match.node.attrs["pads"], added, strict=True))
+    return match.apply("conv", *inputs, **{**match.node.attrs, "pads": pads})
+
+
+@rule(lambda p, x, w: p.conv(x, w))
+def taps_on_padding(match: Match, x: Value, w: Value) -> Replacement:
+    return _drop_taps(match, x, w)
+
+
+@rule(lambda p, x, w, b: p.conv(x, w, b))
+def taps_on_padding_with_bias(match: Match, x: Value, w: Value, b: Value) -> Replacement:
+    return _drop_taps(match, x, w, b)
+
+
+def _drop_taps(match: Match, x: Value, w: Value, *bias: Value) -> Replacement:
+    """The same sums without the first and last taps that read padding for every result, as of widely dilated windows."""
+    attrs, places = match.node.attrs, len(w.shape) - 2
+    pads = attrs["pads"]
+    images, results = (_spatial_behind(match, v.shape)[2:] for v in (x, match.root))
+    columns = images, results, w.shape[2:], attrs["strides"], attrs["dilations"], pads[:places], pads[places:]
+    dropped = [_idle_taps(*axis) for axis in zip(*columns, strict=True)]
+    if not any(map(any, dropped)):
+        return Decline("each tap may read the image")
+    firsts, lasts = zip(*dropped, strict=True)
+    sizes = (size - f - l for size, f, l in zip(w.shape[2:], firsts, lasts, strict=True))
+    ends = zip((*firsts, *lasts), attrs["dilations"] * 2, pads, strict=True)
+    kept = match.apply(
+        "slice", w, starts=(0, 0, *firsts), sizes=(*w.shape[:2], *sizes), steps=(1,) * len(w.shape)
+    )  # fmt: skip
+    fewer = tuple(pad - idle * dilation for idle, dilation, pad in ends)
+    return match.apply("conv", x, kept, *bias, **{**attrs, "pads": fewer})
+
+
+def _idle_taps(
+    size: Dim, results: Dim, kernel: Dim, stride: int, dilation: int, before: Dim, after: Dim
+) -> tuple[int, int]:
+    """How many first and last taps of an axis read only padding, as far as there is padding to drop with them."""
+    known = all(isinstance(d, int) for d in (size, results, kernel, before, after))
+    if not known or size == 0 or results == 0:
+        return 0, 0
+    reach = (results - 1) * stride - before  # where the first tap of the last window reads
+    last = (kernel - 1) * dilation - before  # where the last tap of the first window reads
+    first = next(i for i in count() if reach + i * dilation >= 0 or (i + 1) * dilation > before)
+    final = next(i for i in count() if last - i * dilation < size or (i + 1) * dilation > after)
+    return (first, final) if first + final < kernel else (0, 0)
+
+
+def _spatial_behind(match: Match, sizes: Sequence[Dim]) -> Sequence[Dim]:
+    """One size for each axis of the convolution's image, those of the spatial axes behind the others."""
+    return channels_moved_first(sizes) if match.node.attrs["channels_last"] else sizes
+
+
+RULES = (padding_in_conv, padding_in_biased_conv, taps_on_padding, taps_on_padding_with_bias)
