@@ -122,12 +122,12 @@ class Taps:
     count: Index
 
 
-def _inside_taps(k: Loops, axis: Axis, result: Index) -> Taps:
-    """Those that read the image, and not its padding, for one result of an axis."""
+def _inside_taps(k: Loops, axis: Axis, result: Index, neighbours: int = 1) -> Taps:
+    """Those that read the image, and not only its padding, for neighbouring results of an axis."""
     if not axis.is_padded:
         return Taps(0, axis.kernel)
-    origin = axis.source(result, 0)
-    first = named(k, "first", div_up(maximum(0, -origin), axis.dilation))
+    origin, last = axis.source(result, 0), axis.source(result + (neighbours - 1), 0)
+    first = named(k, "first", div_up(maximum(0, -last), axis.dilation))
     end = div_up(maximum(0, minimum(axis.size - origin, axis.kernel * axis.dilation)), axis.dilation)
     return Taps(first, named(k, "count", maximum(0, end - first)))
 
@@ -215,9 +215,13 @@ class _Kernel:
         start = source.base + row * (high.stride * source.pitch) + first * step + g * conv.depth
         at = named(k, "at", start)
 
+        taps = [*taps, Taps(0, high.kernel)]
+        if wide.dilation >= tile.rows * wide.stride:
+            taps.append(_inside_taps(k, wide, named(k, "left", block.column + first), tile.rows))
+
         def of_all(place: Sequence[Expr]) -> Sequence[Expr]:
-            lead = [t.first + i for t, i in zip(taps, place, strict=False)]
-            return (*lead, *place[len(taps) :])
+            known = [t.first + i for t, i in zip(taps, place, strict=False)]
+            return (*known, *place[len(taps) :])
 
         def part(count: int, row_of: RowOf, out: Callable[[Expr, Expr, Expr], None]) -> None:
             multiply(
