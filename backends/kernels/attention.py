@@ -7,7 +7,7 @@ rows: scores = Q K^T by a register tile, softmax in place, output = scores V by 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tvm import tirx
@@ -27,6 +27,7 @@ from tilewright.backends.kernels.loops import (
 )
 from tilewright.backends.kernels.multiply import multiply
 from tilewright.backends.kernels.tile import Tile, Vectors, fold_lanes
+from tilewright.backends.kernels.transposed import turn
 
 Load = Callable[[Expr, Expr, Expr, Expr], Expr]
 Fold = Callable[[Expr, Expr], Expr]
@@ -62,8 +63,8 @@ class Attention:
 
 
 def attention_tile(machine: Vectors) -> Tile:
-    """Two vectors wide, so that heads of 32 and 64 fill it on AVX-512; its rows divide the usual lengths."""
-    return Tile(8 if machine.registers >= 32 else 4, 2 * machine.lanes, machine.lanes)
+    """Two vectors wide, so that heads of 32 and 64 fill it on AVX-512, with sums enough to hide their latency."""
+    return Tile(8 if machine.registers >= 32 else 6, 2 * machine.lanes, machine.lanes)
 
 
 def attention(k: Loops, machine: Vectors, sizes: Attention, store: Store) -> None:
@@ -107,14 +108,29 @@ class _Head:
             self._multiply_values(first, height)
 
     def _pack_keys(self) -> None:
-        """Transposed, zero beyond the last key."""
-        k, sizes, columns = self.k, self.sizes, self.tile.columns
-        with k.serial(self.key_blocks, name="block") as block:
-            count = k.let("count", index(minimum(sizes.keys - block * columns, columns)))
-            with k.serial(count, name="j") as j, k.serial(sizes.depth, name="d") as d:
-                k.store(self.keys, (block, d, j), sizes.key(self.b, self.h, block * columns + j, d))
-            with k.serial(sizes.depth, name="d") as d, k.serial(columns - count, start=count, name="j") as j:
-                k.store(self.keys, (block, d, j), 0.0)
+        """Transposed; beyond the last key that one again."""
+        k, depth, columns, lanes = self.k, self.sizes.depth, self.tile.columns, self.tile.lanes
+        whole = depth - depth % lanes
+        with k.serial(self.key_blocks, name="block") as block, k.serial(self.tile.vectors, name="v") as v:
+            first = k.let("first", block * columns + v * lanes)
+            keys = [k.let("key", index(minimum(first + row, self.sizes.keys - 1))) for row in range(lanes)]
+            with k.serial(whole // lanes, name="d") as d:
+                self._turn_keys(keys, block, v * lanes, k.let("place", d * lanes))
+            with k.serial(depth - whole, start=whole, name="d") as d:
+                for j, key in enumerate(keys):
+                    k.store(self.keys, (block, d, v * lanes + j), self.sizes.key(self.b, self.h, key, d))
+
+    def _turn_keys(self, keys: Sequence[Expr], block: Expr, column: Expr, place: Expr) -> None:
+        """As many numbers of each of as many keys as a vector has, into columns of the panel from `column` on."""
+
+        def load(row: int, lane: Expr) -> Expr:
+            return self.sizes.key(self.b, self.h, keys[row], place + lane)
+
+        def store(d: int, vector: Expr) -> None:
+            where = [block, place + d, tirx.Ramp(column, index(1), self.tile.lanes)]
+            self.k.emit(tirx.BufferStore(self.keys, vector, where))
+
+        turn(self.k, self.tile.lanes, "float32", load, store)
 
     def _pack_values(self) -> None:
         """Zero beyond the last column."""

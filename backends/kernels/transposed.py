@@ -8,6 +8,7 @@ Computer Method for Matrix Transposing", IEEE Transactions on Computers, 1972).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from tvm import tirx
 
@@ -88,7 +89,7 @@ def _wide(
             lefts = [named(k, "left", minimum(begin + step * side + j, columns - lanes)) for j in (0, lanes)]
             for i, top in enumerate(tops):
                 for j, left in enumerate(lefts):
-                    _turn(k, lanes, tile, j * lanes * side + i * lanes, load, (at, top, left))
+                    turn(k, lanes, dtype, partial(_load, load, at, top, left), partial(_keep, k, tile, side, i, j))
             for j, left in enumerate(lefts):
                 for column in range(lanes):
                     for i, top in enumerate(tops):
@@ -102,17 +103,26 @@ def _extent(k: Loops, side: int, axis: Index, other: Index) -> Index:
     return named(k, "extent", tirx.Select(index(axis) >= other, index(_LONG), index(side)))
 
 
-def _turn(
-    k: Loops, lanes: int, tile: Buffer, start: int, load: Load, place: tuple[Sequence[Index], Index, Index]
+def turn(
+    k: Loops, lanes: int, dtype: str, load: Callable[[int, Expr], Expr], store: Callable[[int, Expr], None]
 ) -> None:
-    """Load the block at a place into the tile, its columns as rows."""
-    at, top, left = place
-    block = k.local("block", (lanes * lanes,), str(tile.ty.dtype))
+    """`store(column, vector)` for each column of a square block, whose rows are vectors of `load(row, lane)`."""
+    block = k.local("block", (lanes * lanes,), dtype)
     for row in range(lanes):
         with k.vectorized(lanes) as lane:
-            k.store(block, (row * lanes + lane,), load(at, top + row, left + lane))
+            k.store(block, (row * lanes + lane,), load(row, lane))
     for column, vector in enumerate(_turned(k, lanes, [block[_ramp(r * lanes, lanes)] for r in range(lanes)])):
-        k.emit(tirx.BufferStore(tile, vector, [_ramp(start + column * 2 * lanes, lanes)]))
+        store(column, vector)
+
+
+def _load(load: Load, at: Sequence[Index], top: Expr, left: Expr, row: int, lane: Expr) -> Expr:
+    return load(at, top + row, left + lane)
+
+
+def _keep(k: Loops, tile: Buffer, side: int, i: int, j: int, column: int, vector: Expr) -> None:
+    """A column of block i, j of a tile becomes one of its rows."""
+    lanes = side // 2
+    k.emit(tirx.BufferStore(tile, vector, [_ramp((j * lanes + column) * side + i * lanes, lanes)]))
 
 
 def _ramp(start: int, lanes: int) -> Expr:
