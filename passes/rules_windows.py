@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import count
 
 from tilewright.ir.dims import Dim
 from tilewright.ir.graph import Value
@@ -43,7 +42,7 @@ def taps_on_padding_with_bias(match: Match, x: Value, w: Value, b: Value) -> Rep
 
 
 def _drop_taps(match: Match, x: Value, w: Value, *bias: Value) -> Replacement:
-    """The same sums without the first and last taps that read padding for every result, as of widely dilated windows."""
+    """The same sums without the first and last taps that read padding for every result, as in wide dilations."""
     attrs, places = match.node.attrs, len(w.shape) - 2
     pads = attrs["pads"]
     images, results = (_spatial_behind(match, v.shape)[2:] for v in (x, match.root))
@@ -52,11 +51,10 @@ def _drop_taps(match: Match, x: Value, w: Value, *bias: Value) -> Replacement:
     if not any(map(any, dropped)):
         return Decline("each tap may read the image")
     firsts, lasts = zip(*dropped, strict=True)
-    sizes = (size - f - l for size, f, l in zip(w.shape[2:], firsts, lasts, strict=True))
+    sizes = (size - first - last for size, first, last in zip(w.shape[2:], firsts, lasts, strict=True))
     ends = zip((*firsts, *lasts), attrs["dilations"] * 2, pads, strict=True)
-    kept = match.apply(
-        "slice", w, starts=(0, 0, *firsts), sizes=(*w.shape[:2], *sizes), steps=(1,) * len(w.shape)
-    )  # fmt: skip
+    starts, steps = (0, 0, *firsts), (1,) * len(w.shape)
+    kept = match.apply("slice", w, starts=starts, sizes=(*w.shape[:2], *sizes), steps=steps)
     fewer = tuple(pad - idle * dilation for idle, dilation, pad in ends)
     return match.apply("conv", x, kept, *bias, **{**attrs, "pads": fewer})
 
@@ -70,8 +68,8 @@ def _idle_taps(
         return 0, 0
     reach = (results - 1) * stride - before  # where the first tap of the last window reads
     last = (kernel - 1) * dilation - before  # where the last tap of the first window reads
-    first = next(i for i in count() if reach + i * dilation >= 0 or (i + 1) * dilation > before)
-    final = next(i for i in count() if last - i * dilation < size or (i + 1) * dilation > after)
+    first = max(0, min(-(reach // dilation), before // dilation))
+    final = max(0, min((last - size) // dilation + 1, after // dilation))
     return (first, final) if first + final < kernel else (0, 0)
 
 
