@@ -105,9 +105,8 @@ def _compute_gelu(b: Any, node: Node, x: Any) -> Any:
     dtype = accumulator(node.inputs[0].dtype)
     if node.attrs["approximate"] == "none":
         return b.gelu(x)
-    half, one = b.const(0.5, dtype), b.const(1.0, dtype)
-    inner = b.const(ROOT_TWO_OVER_PI, dtype) * (x + b.const(CUBIC, dtype) * x * x * x)
-    return half * x * (one + b.tanh(inner))
+    # (1 + tanh(u)) / 2 is sigmoid(2 u), of which nothing cancels
+    return x * b.sigmoid(b.const(2 * ROOT_TWO_OVER_PI, dtype) * (x + b.const(CUBIC, dtype) * x * x * x))
 
 
 def _samples_gelu() -> list[Sample]:
