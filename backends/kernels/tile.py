@@ -31,6 +31,7 @@ TOGETHER = {"int16": (2, pairs), "uint8": (4, quads)}
 _TEMPORARIES = 3  # registers that products of neighbours pass through
 _ADDRESSES = 8  # rows of A whose addresses stay in registers
 LINE = 64  # bytes that one prefetch brings
+_LINES = 3  # that a turn asks for, at most: a few rows have few turns, but wait for as much of B as many do
 
 Meanwhile = Callable[[Index], None]
 """meanwhile(turn) asks for some memory that comes after this sum, once in each `TURN` steps."""
@@ -168,14 +169,20 @@ class Share:
 def ask_meanwhile(k: Loops, b: Buffer, start: Index, count: Index, depth: Index, share: Share) -> Meanwhile:
     """Asks for a share of b[start : start + count] in all turns of a sum of `depth` steps; for less if these are few.
 
-    A turn asks for at most a line, and several for the same one if there are more of them than lines. `b` has one axis;
-    what lies past its end is asked for in vain.
+    A turn asks for at most `_LINES` lines, and several for the same one if there are more of them than lines. `b` has
+    one axis; what lies past its end is asked for in vain.
     """
-    turns = ceildiv(depth, TURN)
+    turns, line = ceildiv(depth, TURN), LINE // itemsize(b)
     all_turns = maximum(turns * share.of, 1)  # either may be 0
-    each = k.let("each", index(minimum(quotient(count + all_turns - 1, all_turns), LINE // itemsize(b))))
+    each = k.let("each", index(minimum(quotient(count + all_turns - 1, all_turns), _LINES * line)))
     first = k.let("asked", start + share.number * turns * each)
-    return lambda turn: k.prefetch(b, (first + turn * each,))
+    places = [0, *(k.let("place", index(minimum(i * line, each))) for i in range(1, _LINES))]
+
+    def ask(turn: Index) -> None:
+        for place in places:
+            k.prefetch(b, (first + turn * each + place,))
+
+    return ask
 
 
 def tile_height(k: Loops, tile: Tile, rows: Index, start: Index) -> Index:
