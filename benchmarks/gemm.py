@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -10,11 +12,12 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 import tilewright as tw
+from benchmarks.contenders import Run, load_onnxruntime
 from benchmarks.table import Row, Rows, held
 from tilewright.backends import probes
 from tilewright.backends.runtime import Runner
 from tilewright.backends.values import aligned, aligned_empty
-from tilewright.timing import compare, measure
+from tilewright.timing import compare
 
 SIZES = (
     (128, 128, 128),
@@ -35,7 +38,7 @@ def run(threads: Iterable[int], seconds: float) -> Rows:
 
     `share` is the kernel's rate over that of the multiply-adds, the median over pairs of turns, which take equally
     long; `low` and `high` are its quartiles. The whole call takes longer: it copies an input that does not start at a
-    multiple of 64 bytes, and makes an output.
+    multiple of 64 bytes, and makes an output. Beside it, onnxruntime's, in turn with it.
     """
     return [bench(count, *size, seconds) for count in threads for size in SIZES]
 
@@ -43,9 +46,10 @@ def run(threads: Iterable[int], seconds: float) -> Rows:
 def bench(threads: int, m: int, n: int, k: int, seconds: float) -> Row:
     model = tw.compile(product(m, n, k), threads=threads)
     x = np.random.default_rng(0).standard_normal((m, k)).astype(np.float32)
-    whole = measure(lambda: model.run({"x": x}), seconds / 3)
+    theirs = by_onnxruntime(product(m, n, k), threads)
+    whole = compare(lambda: model.run({"x": x}), lambda: theirs({"x": x}), seconds / 3)
     runner, lanes = Runner(model.program, model.executable, model.weights, ()), model.target.lanes(32)
-    operations, repeats = 2 * m * n * k, max(1, round(TURN / whole.fastest))
+    operations, repeats = 2 * m * n * k, max(1, round(TURN / whole.ours.fastest))
     rounds = max(1, round(repeats * operations / probes.operations_per_repeat(lanes, threads)))
     (kernel,), (weights,) = model.program.kernels(), model.weights.values()
     call = runner.kernel(kernel, (aligned(x), weights, aligned_empty((m, n), x.dtype)), threads)
@@ -59,13 +63,21 @@ def bench(threads: int, m: int, n: int, k: int, seconds: float) -> Row:
         "M x N x K": f"{m} x {n} x {k}",
         "threads": str(threads),
         "GFLOP/s": 1e-9 * repeats * operations / turns.ours.median,
-        "whole call": 1e-9 * operations / whole.median,
+        "whole call": 1e-9 * operations / whole.ours.median,
+        "onnxruntime": 1e-9 * operations / whole.theirs.median,
         "peak GFLOP/s": 1e-9 * repeats * operations / turns.theirs.median,
         "share": turns.ratio,
         "low": turns.low,
         "high": turns.high,
     }
     return held(row, "share", floor=FLOORS.get((threads, m, n, k)))
+
+
+def by_onnxruntime(model: onnx.ModelProto, threads: int) -> Run:
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "product.onnx")
+        onnx.save(model, path)
+        return load_onnxruntime(path, threads)
 
 
 def product(m: int, n: int, k: int) -> onnx.ModelProto:
