@@ -8,13 +8,13 @@ import numpy as np
 
 from tilewright.ir import dims
 from tilewright.ir.graph import Value, constant
-from tilewright.ir.types import numpy_dtype
+from tilewright.ir.types import HELD, numpy_dtype
 from tilewright.passes.counting import Counting, counting
 from tilewright.passes.patterns import Match
 from tilewright.passes.rewrite import Decline, Replacement, rule
 from tilewright.passes.rules_movement import ELEMENTWISE
 
-MOST = 1 << 20  # bytes of a table that another is made of
+MOST = 1 << 20  # bytes of a table that is too large for another to be made of it
 
 
 @rule(
@@ -28,12 +28,14 @@ MOST = 1 << 20  # bytes of a table that another is made of
 )
 def one_hot_product(match: Match, x: Value, numbers: Value, w: Value, hot: Value) -> Replacement:
     """Row i of the matrix for each index i, and zeros for an index without a row."""
+    assert w.data is not None
     along_last = Counting(0, 1, numbers.rank - 1)
     if w.rank != 2 or counting(numbers) != along_last or any(d != 1 for d in numbers.shape[:-1]):
         return Decline("the rows are not those of numbers that count from 0, or are of several matrices")
+    if len(w.data) - 1 > np.iinfo(numpy_dtype(numbers.dtype)).max:
+        return Decline("the numbers wrap around")
     if x.rank != hot.rank or x.shape[-1] != 1:
         return Decline("not each row has an index of its own")
-    assert w.data is not None
     if not np.isfinite(w.data).all():
         return Decline("zero times an element that is not finite is NaN")
     table = constant(np.concatenate([w.data, np.zeros((1, w.shape[1]), w.data.dtype)]))
@@ -65,8 +67,10 @@ def lookup_of_result_with_constant(match: Match, table: Value, i: Value, c: Valu
 def _looked_up(match: Match, table: Value, indices: Value, rows: Value, *inputs: Value) -> Replacement:
     if not dims.same_shape(rows.shape, match.root.shape):
         return Decline("the rows are broadcast")
+    if table.dtype in HELD:
+        return Decline("an element that is not looked up may be one that cannot be worked with")
     result = match.apply(match.node.op.name, *inputs, **match.node.attrs)
-    if max(map(_bytes, (table, result))) > MOST:
+    if max(map(_bytes, (table, result))) >= MOST:
         return Decline("the table is large")
     return match.apply("gather", result, indices, axis=0)
 

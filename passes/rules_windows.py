@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from tilewright.ir.dims import Dim
 from tilewright.ir.graph import Value
 from tilewright.ir.ops.windows import channels_moved_first
@@ -50,6 +52,8 @@ def _drop_taps(match: Match, x: Value, w: Value, *bias: Value) -> Replacement:
     dropped = [_idle_taps(*axis) for axis in zip(*columns, strict=True)]
     if not any(map(any, dropped)):
         return Decline("each tap may read the image")
+    if w.data is not None and not np.isfinite(w.data).all():
+        return Decline("padding times a weight that is not finite is NaN")
     firsts, lasts = zip(*dropped, strict=True)
     sizes = (size - first - last for size, first, last in zip(w.shape[2:], firsts, lasts, strict=True))
     ends = zip((*firsts, *lasts), attrs["dilations"] * 2, pads, strict=True)

@@ -34,7 +34,7 @@ Fold = Callable[[Expr, Expr], Expr]
 Store = Callable[[Expr, Expr, Expr, Expr, Expr], None]
 
 LOWEST = const(-math.inf, "float32")
-_ROWS_PER_TASK = 128  # query rows that share one copy of the keys and values
+_ROWS_PER_TASK = 128  # query rows, about, that share one copy of the keys and values
 
 
 @dataclass(frozen=True)
@@ -70,12 +70,13 @@ def attention_tile(machine: Vectors) -> Tile:
 def attention(k: Loops, machine: Vectors, sizes: Attention, store: Store) -> None:
     """store(b, h, i, e, softmax(scale * Q K^T + mask) V) for i < queries and e < width."""
     tile = attention_tile(machine)
-    chunks = ceildiv(sizes.queries, _ROWS_PER_TASK)
+    share = ceildiv(_ROWS_PER_TASK, tile.rows) * tile.rows  # whole tiles, so that none reaches into the next task
+    chunks = ceildiv(sizes.queries, share)
     work = product((sizes.batch, sizes.heads, sizes.queries, sizes.keys, sizes.depth + sizes.width))
     with k.parallel(sizes.batch * sizes.heads * chunks, worth=work >= FORK_WORK) as task:
         b, h, chunk = k.indices(task, (sizes.batch, sizes.heads, chunks))
-        start = k.let("start", chunk * _ROWS_PER_TASK)
-        _Head(k, tile, sizes, b, h, store).rows(start, minimum(sizes.queries - start, _ROWS_PER_TASK))
+        start = k.let("start", chunk * share)
+        _Head(k, tile, sizes, b, h, store).rows(start, minimum(sizes.queries - start, share))
 
 
 class _Head:

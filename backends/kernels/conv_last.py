@@ -216,7 +216,7 @@ class _Kernel:
         at = named(k, "at", start)
 
         taps = [*taps, Taps(0, high.kernel)]
-        if wide.dilation >= tile.rows * wide.stride:
+        if not self._taps_are_neighbours and wide.dilation >= tile.rows * wide.stride:
             taps.append(_inside_taps(k, wide, named(k, "left", block.column + first), tile.rows))
 
         def of_all(place: Sequence[Expr]) -> Sequence[Expr]:

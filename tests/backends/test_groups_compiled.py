@@ -81,11 +81,29 @@ def test_taps_that_are_far_apart(rank: int, dilation: int) -> None:
     )
 
 
+@pytest.mark.parametrize("places", [(5, 5), (9,), (1, 3)], ids=["plane", "row", "column"])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_windows_as_wide_as_the_image(places: tuple[int, ...], groups: int) -> None:
+    """One result in each row: a tile of one row, in which all taps count."""
+    (x,) = given(x=("n", *places, 16))
+    ones = (1,) * len(places)
+    attrs: dict[str, Any] = {"strides": ones, "dilations": ones, "groups": groups, "pads": (0,) * (2 * len(places))}
+    result = apply("conv", x, weight(24, 16 // groups, *places), channels_last=True, **attrs)
+    kernels(named([apply("maximum", result, constant(0, FLOAT))], [x]), {"n": 1}, {"n": 3})
+
+
+def test_a_transposed_convolution_of_one_place() -> None:
+    (x,) = given(x=("n", 1, 1, 16))
+    places: dict[str, Any] = {"strides": (2, 2), "pads": (1,) * 4, "dilations": (1, 1), "output_padding": (0, 0)}
+    result = apply("conv_transpose", x, weight(16, 24, 4, 4), channels_last=True, groups=1, **places)
+    kernels(named([apply("maximum", result, constant(0, FLOAT))], [x]), {"n": 1}, {"n": 3})
+
+
 def test_attention_between_transposes() -> None:
     x, mask = given(x=("b", "s", 2, 8), mask=("b", 1, 1, "s"))
     q, k, v = (apply("transpose", apply("mul", x, constant(f, FLOAT)), perm=(0, 2, 1, 3)) for f in (1, 2, 3))
     result = apply("transpose", apply("attention", q, k, v, mask, scale=0.5), perm=(0, 2, 1, 3))
-    kernels(named([result], [x, mask]), {"b": 1, "s": 1}, {"b": 2, "s": 19})
+    kernels(named([result], [x, mask]), {"b": 1, "s": 1}, {"b": 2, "s": 19}, {"b": 1, "s": 135})
 
 
 def test_concat_with_what_follows() -> None:
