@@ -74,10 +74,11 @@ def bench(threads: int, m: int, n: int, k: int, seconds: float) -> Row:
 
 
 def by_onnxruntime(model: onnx.ModelProto, threads: int) -> Run:
+    """Its idle threads sleep: they would spin during our turns."""
     with TemporaryDirectory() as folder:
         path = Path(folder, "product.onnx")
         onnx.save(model, path)
-        return load_onnxruntime(path, threads)
+        return load_onnxruntime(path, threads, spinning=False)
 
 
 def product(m: int, n: int, k: int) -> onnx.ModelProto:

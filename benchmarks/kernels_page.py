@@ -18,7 +18,7 @@ ABOUT = {
     "gemm": """float32 products with constant weights, in turn with work that is nothing but multiply-adds in registers,
 on as many threads and for as long. `share` is the median of the paired ratios of both rates, `low` and `high` are the
 quartiles. The whole call also copies its input and makes its output; `onnxruntime` is the rate of its whole calls, in
-turn with ours.""",
+turn with ours, with idle threads that sleep.""",
     "streaming": """`share` is the kernel's rate over that of copying as much with as many threads, the median of paired
 ratios, `low` and `high` are the quartiles. Both write past the caches, to memory that has been written to before; rates
 count what is read and what is written.""",
