@@ -41,8 +41,8 @@ def _is_narrow(graph: Graph, table: Value) -> bool:
     if not table.type.is_static or graph.is_output(table) or not all(map(_takes_rows, readers)):
         return False
     parts = _parts(graph, table)
-    size = _bytes(table)
-    return bool(parts) and size >= LEAST and NARROW * sum(map(_bytes, parts)) <= size
+    size = bytes_of(table)
+    return bool(parts) and size >= LEAST and NARROW * sum(map(bytes_of, parts)) <= size
 
 
 def _parts(graph: Graph, table: Value) -> Sequence[Value]:
@@ -66,7 +66,8 @@ def _goes_by_rows(node: Node) -> bool:
     return node.op.name in ARITHMETIC
 
 
-def _bytes(value: Value) -> int:
+def bytes_of(value: Value) -> int:
+    """Of a value whose sizes are all known."""
     return math.prod(map(int, value.shape)) * numpy_dtype(value.dtype).itemsize
 
 

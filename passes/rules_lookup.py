@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from tilewright.ir import dims
 from tilewright.ir.graph import Value, constant
 from tilewright.ir.types import HELD, numpy_dtype
 from tilewright.passes.counting import Counting, counting
+from tilewright.passes.narrow_tables import LEAST, bytes_of
 from tilewright.passes.patterns import Match
 from tilewright.passes.rewrite import Decline, Replacement, rule
 from tilewright.passes.rules_movement import ELEMENTWISE
-
-MOST = 1 << 20  # bytes of a table that is too large for another to be made of it
 
 
 @rule(
@@ -70,8 +67,8 @@ def _looked_up(match: Match, table: Value, indices: Value, rows: Value, *inputs:
     if table.dtype in HELD:
         return Decline("an element that is not looked up may be one that cannot be worked with")
     result = match.apply(match.node.op.name, *inputs, **match.node.attrs)
-    if max(map(_bytes, (table, result))) >= MOST:
-        return Decline("the table is large")
+    if max(map(bytes_of, (table, result))) >= LEAST:
+        return Decline("the table is large: it may stay narrower than its results")
     return match.apply("gather", result, indices, axis=0)
 
 
@@ -80,10 +77,6 @@ def _within_row(c: Value, rank: int) -> Value | None:
     assert c.data is not None
     spare = max(0, c.rank - rank)
     return None if any(d != 1 for d in c.shape[:spare]) else constant(c.data.reshape(c.data.shape[spare:]), name=c.name)
-
-
-def _bytes(value: Value) -> int:
-    return math.prod(map(int, value.shape)) * numpy_dtype(value.dtype).itemsize
 
 
 RULES = (one_hot_product, lookup_of_result, lookup_of_result_with_constant)

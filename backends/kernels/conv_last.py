@@ -215,9 +215,7 @@ class _Kernel:
         start = source.base + row * (high.stride * source.pitch) + first * step + g * conv.depth
         at = named(k, "at", start)
 
-        taps = [*taps, Taps(0, high.kernel)]
-        if not self._taps_are_neighbours and wide.dilation >= tile.rows * wide.stride:
-            taps.append(_inside_taps(k, wide, named(k, "left", block.column + first), tile.rows))
+        taps = [*taps, *self._taps_of_tile(block, first)]
 
         def of_all(place: Sequence[Expr]) -> Sequence[Expr]:
             known = [t.first + i for t, i in zip(taps, place, strict=False)]
@@ -243,6 +241,15 @@ class _Kernel:
         whole = conv.per_group % tile.columns == 0
         width = tile.columns if whole else minimum(conv.per_group - b * tile.columns, tile.columns)
         finished_tile(k, tile, height, width, part, finish, self._ahead(n, places, outputs))
+
+    def _taps_of_tile(self, block: Block, first: Index) -> list[Taps]:
+        """Of the last two axes; of the last only where taps are so far apart that a tile may leave some out."""
+        *_, high, wide = self.conv.axes
+        taps = [Taps(0, high.kernel)]
+        if not self._taps_are_neighbours and wide.dilation >= self.tile.rows * wide.stride:
+            left = named(self.k, "left", block.column + first)
+            taps.append(_inside_taps(self.k, wide, left, self.tile.rows))
+        return taps
 
     def _ahead(self, n: Index, places: Callable[[Index], Indices], outputs: Index) -> Ahead | None:
         """Asks for what a tile's results need, by row and column of the tile."""
