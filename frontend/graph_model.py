@@ -28,6 +28,9 @@ class Interpreted:
         """Itself: how many threads numpy uses is not ours to say."""
         return self
 
+    def nudged(self, seed: int) -> None:
+        """None: the interpreter does as the compiled model is to do, and is not asked how well that is determined."""
+
 
 def read_graph(graph: Graph, shapes: Mapping[str, int] | None = None) -> Imported:
     """Take a graph as it is, or with some of its symbolic sizes fixed. Raises ImportModelError for unknown sizes."""

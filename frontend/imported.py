@@ -22,6 +22,9 @@ class Original(Protocol):
     def with_threads(self, threads: int) -> Original:
         """The same on so many threads, to compare times with."""
 
+    def nudged(self, seed: int) -> Original | None:
+        """The model with weights that differ in their last bit, another way for each seed; None if there is none."""
+
 
 @dataclass(frozen=True)
 class Imported:

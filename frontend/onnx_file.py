@@ -14,11 +14,16 @@ from google.protobuf.message import DecodeError, EncodeError
 from onnx import GraphProto, ModelProto
 
 from tilewright.frontend.onnx_embedded import without_arrays
+from tilewright.frontend.onnx_nudge import nudge
 from tilewright.frontend.onnx_storage import Storage, mapped
 from tilewright.ir.errors import ImportModelError, InputError
 from tilewright.ir.op import Array
 
 _MAPPED = 16 << 20  # bytes: smaller files are read, so that it does no harm when they are written anew
+
+_MOST_NUDGED = 1 << 30  # bytes
+SEQUENCES = 8
+"""So many sequences of a batch have states with scales of their own in quantized recurrent layers, when it is exact."""
 
 _HINT = "The file may be truncated, or of another format; export or download it again"
 
@@ -98,7 +103,8 @@ class OnnxRuntime:
 
     On processors without VNNI, onnxruntime's fast kernels for 8-bit products cut sums of two of them off at 16 bits,
     and so get large ones wrong; and where weights are stored in 8 bits, it rounds what they are multiplied with to
-    8 bits too, which the model does not say. `exact` does without either.
+    8 bits too, which the model does not say. `exact` does without either, and has a thread for each of several
+    sequences where those that share one also share the scale of their states.
     """
 
     file: OnnxFile
@@ -110,6 +116,17 @@ class OnnxRuntime:
         """To compare times with: as it runs by default."""
         return replace(self, threads=threads, exact=False)
 
+    def nudged(self, seed: int) -> OnnxRuntime | None:
+        """The model with weights that differ in their last bit; None where it is too large to be made anew.
+
+        Weights outside of the file stay as they are.
+        """
+        if self.file.storage.content is not None and self.file.storage.content.nbytes > _MOST_NUDGED:
+            return None
+        model = ModelProto.FromString(self.file.serialized())
+        nudge(model, seed)
+        return replace(self, file=OnnxFile(model, self.file.name, storage=Storage(self.file.storage.folder)))
+
     @cached_property
     def _session(self) -> Any:
         import onnxruntime
@@ -120,6 +137,12 @@ class OnnxRuntime:
         options.add_session_config_entry("session.x64quantprecision", str(int(self.exact)))
         if self.exact:
             options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")  # float32
+        if self.exact and any(node.op_type == "DynamicQuantizeLSTM" for node in self.file.model.graph.node):
+            options.intra_op_num_threads = SEQUENCES
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # more than there are cores
+        if self.file.path is None and self.file.storage.folder is not None:
+            folder = str(self.file.storage.folder)
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
         source = self.file.serialized() if self.file.path is None else str(self.file.path)
         try:
             return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])

@@ -40,7 +40,7 @@ class Model:
     functions: Mapping[tuple[str, str, str], FunctionProto]
     storage: Storage
     hosts: HostNodes
-    choices: dict[str, int] = field(default_factory=dict)  # branches taken, where one has to be, by their `If`
+    choices: dict[str, int] = field(default_factory=dict)  # see `Call.choice`, by the node
     count: int = 0  # nodes read
     problems: Problems = field(default_factory=Problems)
     contents: Contents = field(default_factory=Contents)

@@ -69,21 +69,31 @@ def means_the_same(node: NodeProto, version: int) -> bool:
 def read_model(file: OnnxFile, symbols: Symbols) -> Graph:
     """The model's graph. Raises what was found to be wrong with it.
 
-    Where a choice between branches had to be made and what follows does not fit it, the other is tried.
+    Where a node can be converted in two ways, and what follows or what the model says of its results does not fit the
+    first, the other is tried.
     """
     choices: dict[str, int] = {}
-    model, graph = read_once(file, symbols, choices)
-    first = model.problems
+    model, graph = first = read_once(file, symbols, choices)
     for _ in range(_MOST_TRIES):
         open_choices = [source for source, place in choices.items() if place == 0]
-        if graph is not None or not open_choices:
+        if _fits(graph, file.model) or not open_choices:
             break
         choices[open_choices[-1]] = 1
         model, graph = read_once(file, symbols, choices)
+    if not _fits(graph, file.model):
+        model, graph = first if first[1] is not None else (model, graph)
     if graph is None:
-        first.report()
+        first[0].problems.report()
     assert graph is not None
     return graph
+
+
+def _fits(graph: Graph | None, model: ModelProto) -> bool:
+    """Whether the model could be read, and its results have as many axes as it says, where it does."""
+    if graph is None:
+        return False
+    said = (o.type.tensor_type for o in model.graph.output)
+    return all(not t.HasField("shape") or len(t.shape.dim) == v.rank for t, v in zip(said, graph.outputs, strict=True))
 
 
 def read_once(file: OnnxFile, symbols: Symbols, choices: dict[str, int]) -> tuple[Model, Graph | None]:

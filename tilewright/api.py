@@ -143,12 +143,19 @@ def _refuse_what_is_not_there_yet(precision: str, database: str | Path | None) -
 
 
 def _refuse_difference(report: CheckReport) -> None:
-    if not report.passed:
+    if report.passed:
+        return
+    failures = "; ".join(map(str, report.failures))
+    if report.undetermined:
         raise CheckError(
-            f"the compiled model is not the same function as the original (tolerance {report.tolerance:g}): "
-            f"{'; '.join(map(str, report.failures))}",
-            hint="This is a bug of the compiler; check=False returns the model all the same",
+            f"the compiled model cannot be told from another function than the original's, whose own results are not "
+            f"determined to the tolerance {report.tolerance:g} on any of {report.runs} inputs: {failures}",
+            hint="Check it with inputs that suit the model, inputs={name: array}; check=False returns it all the same",
         )
+    raise CheckError(
+        f"the compiled model is not the same function as the original (tolerance {report.tolerance:g}): {failures}",
+        hint="This is a bug of the compiler; check=False returns the model all the same",
+    )
 
 
 def read(model: Any, shapes: Mapping[str, int] | None = None) -> Graph:
@@ -184,8 +191,9 @@ def _compare(compiled: CompiledModel, imported: Imported, inputs: Feeds | None, 
         results = compiled.run(feed)
         return [results[name] for name in graph.output_names]
 
-    ports, fits = compiled.inputs, compiled.accepts
-    return compare(run, imported.original, graph, ports, inputs=inputs, tolerance=tolerance, fits=fits)
+    original, ports, fits = imported.original, compiled.inputs, compiled.accepts
+    nudged = original.nudged
+    return compare(run, original, graph, ports, inputs=inputs, tolerance=tolerance, fits=fits, nudged=nudged)
 
 
 def _require_same(what: str, ours: Sequence[str], theirs: Sequence[str]) -> None:

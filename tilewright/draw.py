@@ -43,8 +43,16 @@ CHOICES = (
     Choice(1, 48, 192, 512),
     Choice(1, 224, 224, 1600),
 )
+FEWEST_SEQUENCES = 5
 MOST_BAKED = 16
 LARGEST_BAKED = 1024
+
+
+def suited_choices(graph: Graph) -> tuple[Choice, ...]:
+    """One sequence or several, but not a few where quantized recurrent layers would then share a scale."""
+    if not any(node.op.name == "quantized_lstm" for node in graph.nodes):
+        return CHOICES
+    return tuple(c if c.batch == 1 else c._replace(batch=max(c.batch, FEWEST_SEQUENCES)) for c in CHOICES)
 
 
 def baked_choices(graph: Graph) -> Iterator[Choice]:

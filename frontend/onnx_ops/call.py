@@ -144,6 +144,10 @@ class Call:
         """The one element of an integer value."""
         return dims.as_dim(self.number(value, what))
 
+    def choice(self) -> int:
+        """Which of two ways to convert this node: 0, or 1 where what follows did not fit the first."""
+        return self.scope.model.choices.setdefault(f"{self.scope.path}{self.source}", 0)
+
     def fresh_size(self) -> Dim:
         """A symbol for a size that depends on data, which the result of a new node will define."""
         return self._data_sizes.fresh()

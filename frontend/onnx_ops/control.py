@@ -57,7 +57,7 @@ def _chosen(c: Call, branches: Sequence[GraphProto]) -> tuple[Value, ...]:
 
     Exporters write so what removes an axis if its size is 1. What follows takes only one of the two.
     """
-    place = c.scope.model.choices.setdefault(f"{c.scope.path}{c.source}", 0)
+    place = c.choice()
     condition = c.reshape(c[0], ())
     holds = c.apply("logical_not", condition) if place else condition
     name = ("then", "else")[place]

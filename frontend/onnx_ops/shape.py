@@ -83,14 +83,43 @@ def flatten(c: Call) -> Value:
 
 
 def squeeze(c: Call) -> Value:
-    """Without axes, all that are known to have size 1."""
     x, computed = c[0], c.computed(1)
     if computed is not None:
         listed = is_listed(c, vector(c, computed), x.rank)
         return without_listed(c, x, listed, c.static(dims.product(computed.shape), "a number of axes"))
     given = c.moved_ints("axes", 1)
-    axes = [i for i, d in enumerate(x.shape) if d == 1] if given is None else c.axes(given, x.rank)
+    if given is None:
+        return without_ones(c, x)
+    axes = c.axes(given, x.rank)
     return c.reshape(x, [d for i, d in enumerate(x.shape) if i not in axes])
+
+
+def without_ones(c: Call, x: Value) -> Value:
+    """Without the axes of size 1. How many axes the result has must not depend on sizes that are not known.
+
+    These are taken to be greater than 1 or, where what follows does not fit that, the first (a batch, as a rule) to be
+    1; and the model expects them to be so.
+    """
+    unknown = [i for i, d in enumerate(x.shape) if may_be_one(d)]
+    dropped = unknown[: c.choice()] if unknown else []
+    squeezed = c.reshape(x, [d for i, d in enumerate(x.shape) if d != 1 and i not in dropped])
+    greater = [x.shape[i] for i in unknown if i not in dropped]
+    return expect_greater(c, squeezed, greater) if greater else squeezed
+
+
+def expect_greater(c: Call, x: Value, sizes: Sequence[Dim]) -> Value:
+    """`x`, where all the sizes are greater than 1."""
+    smallest = c.reduce("min", c.sizes_value(sizes), (0,), keepdims=False)
+    message = (
+        f"{c.source} drops axes of size 1, and was compiled for greater sizes {', '.join(map(dims.to_text, sizes))}; "
+        "to compile for 1, fix the size with shapes={name: 1}."
+    )
+    return c.apply("expect", x, c.apply("less", c.constant(1, "int64"), smallest), message=message)
+
+
+def may_be_one(size: Dim) -> bool:
+    """Whether a size that depends on others can be 1, as far as is known. No size is negative."""
+    return not isinstance(size, int) and (size - 1).is_positive is not True
 
 
 def unsqueeze(c: Call) -> Value:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -109,11 +110,26 @@ def test_the_worst_of_several() -> None:
 
 def test_a_report() -> None:
     good, bad = off(f32(1), f32(1)), off(f32(math.nan), f32(1))
-    assert CheckReport((good,), TOLERANCE, 1).passed
-    assert not CheckReport((), TOLERANCE, 0).passed
-    report = CheckReport((good, bad), TOLERANCE, 2)
+    assert CheckReport((good,), TOLERANCE, 1, 1).passed
+    assert not CheckReport((), TOLERANCE, 0, 0).passed
+    report = CheckReport((good, bad), TOLERANCE, 2, 1)
     assert not report.passed
     assert report.failures == (bad,)
     assert report.error == math.inf
     assert "DIFFERS from the original on 2 inputs (tolerance 0.0001)" in str(report)
     assert json.loads(json.dumps(report.to_json(), allow_nan=False))["outputs"][1]["compiled"] == "nan"
+
+
+def test_a_spread_excuses_an_error_where_the_two_are_alike_on_another_input() -> None:
+    moved = replace(off(f32(1.02), f32(1)), spread=0.015)
+    assert CheckReport((moved,), TOLERANCE, 2, alike=1).passed
+    assert "on 1 of them within the tolerance" in str(CheckReport((moved,), TOLERANCE, 2, alike=1))
+    alone = CheckReport((moved,), TOLERANCE, 2, alike=0)
+    assert (alone.passed, alone.undetermined, alone.failures) == (False, True, (moved,))
+    further = CheckReport((replace(moved, spread=0.005),), TOLERANCE, 2, alike=1)
+    assert (further.passed, further.undetermined) == (False, False)
+
+
+def test_the_worst_fails_even_where_a_larger_error_is_excused() -> None:
+    excused, failing = replace(off(f32(1.5), f32(1)), spread=0.4), off(f32(1.1), f32(1))
+    assert worst([excused, failing], TOLERANCE) is failing

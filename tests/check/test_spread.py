@@ -1,0 +1,114 @@
+"""Models whose own results are not determined to the tolerance, as those that round activations to 8 bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pytest
+from onnx import ModelProto, numpy_helper
+
+import tilewright as tw
+from tests.frontend.onnx_text import model
+from tilewright.backends.signature import TensorInfo
+from tilewright.checking import compare
+from tilewright.frontend import read
+from tilewright.ir.agreement import CheckReport
+from tilewright.ir.errors import CheckError, InputError
+from tilewright.ir.op import Array
+from tilewright.ir.parse import parse
+from tilewright.spread import MOST_NUDGED
+
+GRAPH = parse("graph(x: float32[n, 4]) { %0 = neg(x)  return y=%0 }")
+PORTS = (TensorInfo("x", "float32", ("n", 4)),)
+Feed = Mapping[str, Array]
+Run = Callable[[Feed], Sequence[Array]]
+
+
+def off(by: float, rows: Sequence[int] = range(10)) -> Run:
+    """The function, off by so much of its scale on inputs of so many rows."""
+    return lambda feed: [-feed["x"] + (len(feed["x"]) in rows) * np.float32(by) * np.abs(feed["x"]).max()]
+
+
+def check(compiled: Run, nudged: Callable[[int], Run | None]) -> CheckReport:
+    return compare(compiled, off(0), GRAPH, PORTS, nudged=nudged)
+
+
+def test_what_the_original_itself_does_not_determine_is_excused() -> None:
+    report = check(off(0.02, rows=[2]), lambda seed: off(0.015, rows=[2]))
+    assert report.passed
+    assert (report.runs, report.alike) == (3, 2)
+    assert "moves by 1.50e-02 when its weights change in their last bit" in str(report)
+
+
+def test_what_is_further_off_is_not() -> None:
+    asked = []
+
+    def nudged(seed: int) -> Run:
+        asked.append(seed)
+        return off(0.005, rows=[2])
+
+    report = check(off(0.02, rows=[2]), nudged)
+    assert not report.passed
+    assert asked == list(range(MOST_NUDGED))
+
+
+def test_nobody_asks_how_far_the_results_move_where_they_agree_or_have_another_shape() -> None:
+    def nudged(seed: int) -> Run:
+        raise AssertionError
+
+    assert check(off(1e-6), nudged).passed
+    assert not check(lambda feed: [-feed["x"][:1]], nudged).passed
+
+
+def test_a_model_that_is_never_alike_fails() -> None:
+    report = check(off(0.02), lambda seed: off(0.02))
+    assert report.undetermined
+    assert report.runs == 15
+
+
+def test_a_nudge_that_the_original_does_not_take_says_nothing() -> None:
+    def refuse(feed: Feed) -> Sequence[Array]:
+        raise InputError("not with these weights")
+
+    assert not check(off(0.02, rows=[2]), lambda seed: refuse).passed
+
+
+def with_weights(text: str, **weights: Array) -> ModelProto:
+    proto = model(text)
+    proto.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in weights.items())
+    return proto
+
+
+def test_nudged_weights_differ_in_their_last_bit_and_integers_stay() -> None:
+    weights = np.array([0.3, -1.7, 2, 0], np.float32)
+    proto = with_weights("(float[n, 4] x) => (float[n, 4] y) { y = Mul(x, w) }", w=weights)
+    other = read(proto).original.nudged(3)
+    assert other is not None
+    (found,) = other({"x": np.ones((1, 4), np.float32)})
+    moved = np.abs(found[0].view(np.int32) - weights.view(np.int32))
+    np.testing.assert_array_equal(moved, [1, 1, 0, 0])
+
+
+def test_constants_are_nudged_too_within_subgraphs_as_well() -> None:
+    text = """(float[n] x, bool c) => (float[n] y) {
+        w = Constant <value = float[1] {0.3}> ()
+        y = If (c) <then_branch = a () => (float[n] t) { t = Mul(x, w) },
+                    else_branch = b () => (float[n] e) { v = Constant <value = float[1] {0.7}> ()  e = Mul(x, v) }>
+    }"""
+    original = read(model(text)).original
+    other = original.nudged(0)
+    assert other is not None
+    for condition in (True, False):
+        feed = {"x": np.ones(2, np.float32), "c": np.array(condition)}
+        assert 0 < np.abs(other(feed)[0] - original(feed)[0]).max() < 1e-6
+
+
+def test_a_model_made_of_last_bits_cannot_be_checked() -> None:
+    """Where a long sum lies between two steps, each as wide as its error."""
+    weights = np.random.default_rng(0).standard_normal((640, 8)).astype(np.float32)
+    text = """(float[n, 640] x) => (float[n, 8] y) {
+        p = MatMul(x, w)  f = Div(p, s)  g = Floor(f)  y = Sub(f, g)
+    }"""
+    with pytest.raises(CheckError, match=r"own results are not determined .* on any of 15 inputs"):
+        tw.compile(with_weights(text, w=weights, s=np.array(1e-5, np.float32)))
