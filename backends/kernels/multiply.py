@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tilewright.backends.kernels.loops import TURN, Buffer, Expr, Index, Loops, quotient
+from tvm import tirx
+
+from tilewright.backends.kernels.fused import multiply_add
+from tilewright.backends.kernels.loops import TURN, Buffer, Expr, Index, Loops, index, quotient
 from tilewright.backends.kernels.quads import SpareQuads
 from tilewright.backends.kernels.ranges import nested
 from tilewright.backends.kernels.summation import Blocks
@@ -36,7 +39,8 @@ def multiply(
     """
     *outer, last = depth if isinstance(depth, Sequence) else (depth,)
     inner = quotient(last, tile.steps)
-    product = _Product(k, tile, rows, a, b, meanwhile if rows == tile.rows else None)  # no second long loop for one row
+    meanwhile = meanwhile if rows == tile.rows else None  # no second long loop for one row
+    product = _Product(k, tile, rows, a, b, meanwhile, _adds_in_place(tile, outer))
     blocks = Blocks.of(outer, inner) if tile.dtype == "float32" else None
     sums = product.sums(outer, inner) if blocks is None else product.sums_in_blocks(blocks, inner)
     if spare is not None:
@@ -55,6 +59,7 @@ class _Product:
     a: Load
     b: Load
     meanwhile: Meanwhile | None
+    in_place: bool
 
     def sums_in_blocks(self, blocks: Blocks, last: int) -> list[Sums]:
         """As `sums`, in blocks of all extents."""
@@ -72,7 +77,7 @@ class _Product:
         """Over all of `extents` and `count` steps from `start` on, where the first extents are at `lead`."""
         k = self.k
         splits = max(1, 8 // (self.rows * self.tile.vectors))
-        together = splits if self.meanwhile is None else TURN
+        together = max(splits, 1 + self.in_place) if self.meanwhile is None else TURN
         sums = [self._zeros(f"sum{s}") for s in range(splits)]
         whole = quotient(count, together)
         with nested(k, extents) as rest:
@@ -89,20 +94,44 @@ class _Product:
 
     def step(self, place: Sequence[Expr], sums: Sums, left: Expr | None = None) -> None:
         """Adds what A has at `place`, or at `left`, times what B has at `place`."""
-        k, lanes, steps = self.k, self.tile.lanes, self.tile.steps
+        if self.tile.steps > 1:
+            self._add_neighbours(place, sums, left)
+        elif self.in_place:
+            self._add_in_place(place, sums)
+        else:
+            self._add(place, sums)
+
+    def _add_neighbours(self, place: Sequence[Expr], sums: Sums, left: Expr | None) -> None:
+        lanes, steps, multiplied = self.tile.lanes, self.tile.steps, TOGETHER[self.tile.dtype][1]
+        with self.k.unrolled(self.rows, name="r") as r:
+            *lead, last = place if left is None else (left,)
+            factor = multiplied.broadcast(self.k, self.a(r, *lead, last * steps), lanes)
+            for v, total in enumerate(sums):
+                multiplied.accumulate(self.k, total, r * lanes, factor, self.b(*place, v * lanes * steps))
+
+    def _add_in_place(self, place: Sequence[Expr], sums: Sums) -> None:
+        vectors = [self._vector(place, v) for v in range(len(sums))]
+        with self.k.unrolled(self.rows, name="r") as r:
+            factor = self.k.let("a", self.a(r, *place))
+            for vector, total in zip(vectors, sums, strict=True):
+                multiply_add(self.k, total, r * self.tile.lanes, factor, vector)
+
+    def _add(self, place: Sequence[Expr], sums: Sums) -> None:
+        k, lanes = self.k, self.tile.lanes
         with k.unrolled(self.rows, name="r") as r:
-            if steps > 1:
-                multiplied = TOGETHER[self.tile.dtype][1]
-                *lead, last = place if left is None else (left,)
-                factor = multiplied.broadcast(k, self.a(r, *lead, last * steps), lanes)
-                for v, total in enumerate(sums):
-                    multiplied.accumulate(k, total, r * lanes, factor, self.b(*place, v * lanes * steps))
-                return
             factor = k.let("a", self.a(r, *place))
             for v, total in enumerate(sums):
                 with k.vectorized(lanes) as lane:
                     spot = r * lanes + lane
                     k.store(total, (spot,), total[spot] + factor * self.b(*place, lane + v * lanes))
+
+    def _vector(self, place: Sequence[Expr], v: int) -> Expr:
+        """One of the vectors that B has at `place`."""
+        lanes = self.tile.lanes
+        loaded = self.k.local("b", (lanes,), "float32")
+        with self.k.vectorized(lanes) as lane:
+            self.k.store(loaded, (lane,), self.b(*place, lane + v * lanes))
+        return tirx.BufferLoad(loaded, [tirx.Ramp(index(0), index(1), lanes)])
 
     def write(self, sums: list[Sums], out: Callable[[Expr, Expr, Expr], None]) -> None:
         """out(r, c, sum) for all elements."""
@@ -118,6 +147,11 @@ class _Product:
             with self.k.unrolled(self.rows) as r, self.k.vectorized(self.tile.lanes) as lane:
                 self.k.store(buffer, (r * self.tile.lanes + lane,), 0)
         return buffers
+
+
+def _adds_in_place(tile: Tile, outer: Sequence[Index]) -> bool:
+    """Whether sums wander otherwise: with one vector to multiply, or two where loops follow each other."""
+    return tile.fuses and tile.dtype == "float32" and tile.vectors <= (2 if outer else 1)
 
 
 def _of_all(sums: list[Sums], v: int, place: Expr) -> Expr:

@@ -39,15 +39,19 @@ Meanwhile = Callable[[Index], None]
 
 @dataclass(frozen=True)
 class Vectors:
-    """What a machine has: `lanes` numbers of 32 bits per vector register, and how many registers."""
+    """What a machine has: `lanes` numbers of 32 bits per vector register, and how many registers.
+
+    `fuses`: whether it multiplies and adds in one instruction.
+    """
 
     lanes: int = 16
     registers: int = 32
+    fuses: bool = False
 
     @classmethod
     def of(cls, target: Target) -> Vectors:
         """The vectors of a processor."""
-        return cls(target.lanes(32), target.vector_registers)
+        return cls(target.lanes(32), target.vector_registers, target.has("fma"))
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Tile:
 
     `dtype` is that of both operands: float32, int32, whose sums wrap around, or int16, which is summed as int32; then
     B may be int8, and A uint8. With uint8 A is that and B int8, also summed as int32: behind its depth B has rows that
-    `packing_quads.pack_quads` made, for `spare` quads at most.
+    `packing_quads.pack_quads` made, for `spare` quads at most. `fuses` is that of the machine's `Vectors`.
     """
 
     rows: int
@@ -64,6 +68,7 @@ class Tile:
     lanes: int
     dtype: str = "float32"
     spare: int = 0
+    fuses: bool = False
 
     @property
     def vectors(self) -> int:
@@ -99,7 +104,8 @@ def choose_tile(machine: Vectors, columns: Index, dtype: str = "float32", spare:
     """The cheapest tile for a matrix of `columns`: padding is wasted, and small tiles load more per product."""
     taken = _TEMPORARIES if dtype == "uint8" else 0
     heights = {width: _rows(machine, width, taken) for width in (1, 2, 3, 4)}
-    tiles = [Tile(h, w * machine.lanes, machine.lanes, dtype, spare) for w, h in heights.items() if h >= 2]
+    sizes = [(h, w * machine.lanes) for w, h in heights.items() if h >= 2]
+    tiles = [Tile(h, w, machine.lanes, dtype, spare, machine.fuses) for h, w in sizes]
     return min(tiles, key=lambda tile: _cost(tile, columns))
 
 
