@@ -21,7 +21,7 @@ from tilewright.backends.values import aligned
 Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
 TARGET = parse_target("llvm -mcpu=native -num-cores=2")
-NATIVE = Vectors(TARGET.lanes(), TARGET.vector_registers)
+NATIVE = Vectors.of(TARGET)
 
 
 @functools.cache

@@ -1,0 +1,56 @@
+"""Multiply-adds in assembly language: the numbers of a fused multiply-add, and sums that stay in their registers."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import tvm
+from tvm import tirx
+
+from tests.kernels.built import NATIVE, TARGET, Built, hollow
+from tilewright.backends.kernels.fused import multiply_add
+from tilewright.backends.kernels.loops import Loops, index
+from tilewright.backends.kernels.multiply import multiply
+from tilewright.backends.kernels.tile import choose_tile
+from tilewright.backends.tvm_adapter import _lowered, tvm_target
+
+pytestmark = pytest.mark.skipif(not NATIVE.fuses, reason="this processor has no fused multiply-add")
+
+
+def test_one_rounding() -> None:
+    lanes = NATIVE.lanes
+    k = Loops("fused")
+    a, b, c = k.buffer("a", (1,)), k.buffer("b", (lanes,)), k.buffer("c", (lanes,))
+    sums = k.local("sums", (lanes,))
+    with k.vectorized(lanes) as lane:
+        k.store(sums, (lane,), -1)
+    every = tirx.Ramp(index(0), index(1), lanes)
+    multiply_add(k, sums, index(0), a[0], tirx.BufferLoad(b, [every]))
+    with k.vectorized(lanes) as lane:
+        k.store(c, (lane,), sums[lane])
+    factor, other = np.array([1 + 2**-12], np.float32), np.full(lanes, 1 - 2**-12, np.float32)
+    np.testing.assert_array_equal(Built(k)(factor, other, hollow(lanes)), np.full(lanes, -(2.0**-24), np.float32))
+
+
+def test_sums_of_one_vector_stay_in_their_registers() -> None:
+    tile, k = choose_tile(NATIVE, NATIVE.lanes), Loops("narrow")
+    a, b, c = (
+        k.buffer("a", (tile.rows, 512)),
+        k.buffer("b", (512, tile.columns)),
+        k.buffer("c", (tile.rows, tile.columns)),
+    )
+    multiply(k, tile, tile.rows, 512, lambda r, d: a[r, d], lambda d, j: b[d, j], lambda r, j, v: k.store(c, (r, j), v))
+    loop = sums_in(k)
+    assert loop.count("vfmadd231ps") >= tile.rows - 1
+    assert not re.search(r"vmov\w+\s+%[yz]mm\d+,.*\(%rsp", loop)
+
+
+def sums_in(k: Loops) -> str:
+    """The instructions from the first multiply-add of a kernel to its last."""
+    cpu = tvm_target(TARGET)
+    module = tirx.transform.BindTarget(cpu.with_host(cpu))(tvm.IRModule({k.name: k.func()}))
+    shown = tvm.get_global_func("target.build.llvm")(_lowered(module), cpu).inspect_source("asm")
+    places = [match.start() for match in re.finditer("vfmadd", shown)]
+    return str(shown[places[0] : places[-1] + 12])
