@@ -155,9 +155,29 @@ def is_number(value: Value, wanted: float) -> bool:
     return bool(found == wanted or abs(float(found) - wanted) <= 1e-6 * abs(wanted) < np.inf)
 
 
-def matches(pattern: Pattern, value: Value) -> Iterator[Match]:
+def matches(pattern: Pattern, value: Value) -> Iterable[Match]:
     """All ways in which the pattern fits `value`."""
-    return _match(pattern, value, Match(value))
+    return _match(pattern, value, Match(value)) if _may_fit(pattern, value, 2) else ()
+
+
+def _may_fit(pattern: Pattern, value: Value, depth: int) -> bool:
+    """False where `value` surely does not fit, by the operators up to so many nodes deep: most fail there, and soon."""
+    if isinstance(pattern, Operation):
+        node = value.node
+        if node is None or node.op.name not in pattern.ops:
+            return False
+        wanted, found = pattern.inputs, node.inputs
+        if wanted is None or depth == 1:
+            return True
+        if len(wanted) != len(found):
+            return False
+        if all(_may_fit(p, v, depth - 1) for p, v in zip(wanted, found, strict=True)):
+            return True
+        swapped = zip(wanted, found[::-1], strict=True)
+        return node.op.name in COMMUTATIVE and all(_may_fit(p, v, depth - 1) for p, v in swapped)
+    if isinstance(pattern, Constant):
+        return value.data is not None
+    return not isinstance(pattern, Number) or value.data is not None or value.made_by("expand", "reshape")
 
 
 def _match(pattern: Pattern, value: Value, so_far: Match) -> Iterator[Match]:
