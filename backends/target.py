@@ -14,7 +14,7 @@ from tilewright.ir.errors import TargetError
 ACCEPTED = (
     "llvm -mcpu=native",
     "llvm -mcpu=haswell",
-    "llvm -mcpu=x86-64-v3 -mattr=+avx512f,-f16c -num-cores=4",
+    "llvm -mcpu=x86-64-v4 -mattr=+avx512vnni,-avx512bw -num-cores=4",
     "cuda -arch=sm_90",
 )
 
@@ -50,6 +50,25 @@ _CPUS: dict[str, frozenset[str]] = {
     "znver5": _ZEN4 | {"avxvnni"},
 }
 KNOWN_FEATURES = frozenset().union(*_CPUS.values())
+
+# What each stands on, as LLVM has it: to name one brings these, and to drop one of these drops it.
+_STANDS_ON: dict[str, tuple[str, ...]] = {
+    "ssse3": ("sse3",),
+    "sse4.1": ("ssse3",),
+    "sse4.2": ("sse4.1",),
+    "avx": ("sse4.2",),
+    "avx2": ("avx",),
+    "fma": ("avx",),
+    "f16c": ("avx",),
+    "avxvnni": ("avx2",),
+    "avx512f": ("avx2", "fma", "f16c"),
+    **dict.fromkeys(("avx512cd", "avx512dq", "avx512bw", "avx512vl"), ("avx512f",)),
+    **dict.fromkeys(("avx512vnni", "avx512ifma", "avx512vpopcntdq"), ("avx512f",)),
+    **dict.fromkeys(("avx512vbmi", "avx512vbmi2", "avx512bitalg", "avx512bf16"), ("avx512bw",)),
+    "avx512fp16": ("avx512bw", "avx512dq", "avx512vl"),
+    "amx-int8": ("amx-tile",),
+    "amx-bf16": ("amx-tile",),
+}
 
 # Where the kernel's name of a feature, in /proc/cpuinfo, is not LLVM's with "_" for "-" or ".".
 _KERNEL_NAMES = {"pni": "sse3", "bmi1": "bmi", "abm": "lzcnt", "avx_vnni": "avxvnni"}
@@ -138,18 +157,18 @@ def _changed(text: str, features: frozenset[str], changes: str) -> frozenset[str
         sign, name = change[0], change[1:]
         if sign not in "+-" or name not in KNOWN_FEATURES:
             raise _error(text, f"'{change}' is not + or - and one of {', '.join(sorted(KNOWN_FEATURES))}")
-        features = features | {name} if sign == "+" else _without(features, name)
+        features = features | _below(name) if sign == "+" else features - _above(name)
     return features
 
 
-def _without(features: frozenset[str], name: str) -> frozenset[str]:
-    """Drop a feature and, as LLVM does, those that stand on it."""
-    dropped = {name}
-    if name == "avx512f":
-        dropped |= {f for f in features if f.startswith("avx512")}
-    if name in ("avx", "avx2"):
-        dropped |= {f for f in features if f.startswith("avx512") or f in ("avx2", "fma", "f16c", "avxvnni")}
-    return features - dropped
+def _below(name: str) -> frozenset[str]:
+    """A feature and all that it stands on."""
+    return frozenset({name}).union(*map(_below, _STANDS_ON.get(name, ())))
+
+
+def _above(name: str) -> frozenset[str]:
+    """A feature and all that stand on it."""
+    return frozenset(feature for feature in KNOWN_FEATURES if name in _below(feature))
 
 
 def _cuda(text: str, options: dict[str, str]) -> Target:

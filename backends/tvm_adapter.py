@@ -125,13 +125,14 @@ def _object_code(functions: Mapping[Any, Any], cpu: Any) -> bytes:
 def _lowered(module: Any) -> Any:
     """Loops as LLVM takes them. Vector loops that TVM cannot turn into vectors are left to LLVM's own vectoriser.
 
-    TVM 0.27 fails on products of two scalars, in a vector loop, that hold variables within variables.
+    TVM 0.27 fails on products of two scalars, in a vector loop, that hold variables within variables, and loses a
+    variable of the loop that is read within such.
     """
     transforms = _LOOPS_PIPELINE if _requires(module) else _UNCHECKED_PIPELINE
     try:
         return _through(module, transforms)
     except tvm.error.InternalError as error:
-        if "Let cannot bind" not in str(error):
+        if not any(reason in str(error) for reason in ("Let cannot bind", "are used, but are not passed in")):
             raise
         return _through(module, _replaced(transforms, tirx.transform.VectorizeLoop(False)))
 

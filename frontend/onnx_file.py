@@ -117,14 +117,16 @@ class OnnxRuntime:
         return replace(self, threads=threads, exact=False)
 
     def nudged(self, seed: int) -> OnnxRuntime | None:
-        """The model with weights that differ in their last bit; None where it is too large to be made anew.
+        """The model with weights that differ in their last bit; None where it is too large, or holds none of floats.
 
-        Weights outside of the file stay as they are.
+        Weights in other files stay as they are.
         """
-        if self.file.storage.content is not None and self.file.storage.content.nbytes > _MOST_NUDGED:
+        content = self.file.serialized()
+        if len(content) > _MOST_NUDGED:
             return None
-        model = ModelProto.FromString(self.file.serialized())
-        nudge(model, seed)
+        model = ModelProto.FromString(content)
+        if not nudge(model, seed):
+            return None
         return replace(self, file=OnnxFile(model, self.file.name, storage=Storage(self.file.storage.folder)))
 
     @cached_property

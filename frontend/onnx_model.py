@@ -7,7 +7,8 @@ reported at once.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import combinations, islice
 
 from onnx import GraphProto, ModelProto, NodeProto
 
@@ -23,7 +24,7 @@ from tilewright.ir.errors import ImportModelError, UnsupportedError
 from tilewright.ir.graph import Graph, Value, input_value
 
 OLDEST, NEWEST = 6, 28
-_MOST_TRIES = 8
+_MOST_TRIES = 16
 
 
 def read_onnx(source: str | os.PathLike[str] | bytes | ModelProto, shapes: Mapping[str, int] | None = None) -> Imported:
@@ -69,31 +70,45 @@ def means_the_same(node: NodeProto, version: int) -> bool:
 def read_model(file: OnnxFile, symbols: Symbols) -> Graph:
     """The model's graph. Raises what was found to be wrong with it.
 
-    Where a node can be converted in two ways, and what follows or what the model says of its results does not fit the
-    first, the other is tried.
+    Where a node can be converted in two ways, and what follows does not fit the first, the other is tried. Where the
+    model says otherwise how many axes its results have, as few other ways as it takes are tried.
     """
     choices: dict[str, int] = {}
-    model, graph = first = read_once(file, symbols, choices)
+    model, graph = read_once(file, symbols, choices)
+    first = model.problems
     for _ in range(_MOST_TRIES):
-        open_choices = [source for source, place in choices.items() if place == 0]
-        if _fits(graph, file.model) or not open_choices:
+        open_choices = _open(choices)
+        if graph is not None or not open_choices:
             break
         choices[open_choices[-1]] = 1
         model, graph = read_once(file, symbols, choices)
-    if not _fits(graph, file.model):
-        model, graph = first if first[1] is not None else (model, graph)
     if graph is None:
-        first[0].problems.report()
+        first.report()
     assert graph is not None
-    return graph
+    others = (found for found in _others(file, symbols, choices) if found is not None and _fits(found, file, symbols))
+    return graph if _fits(graph, file, symbols) else next(others, graph)
 
 
-def _fits(graph: Graph | None, model: ModelProto) -> bool:
-    """Whether the model could be read, and its results have as many axes as it says, where it does."""
-    if graph is None:
-        return False
-    said = (o.type.tensor_type for o in model.graph.output)
-    return all(not t.HasField("shape") or len(t.shape.dim) == v.rank for t, v in zip(said, graph.outputs, strict=True))
+def _open(choices: Mapping[str, int]) -> list[str]:
+    return [source for source, place in choices.items() if place == 0]
+
+
+def _others(file: OnnxFile, symbols: Symbols, choices: Mapping[str, int]) -> Iterator[Graph | None]:
+    """What is read where one more choice is the other way, the last first, then two of them, and so on."""
+    sources = _open(choices)[::-1]
+    flips = (flipped for count in range(1, len(sources) + 1) for flipped in combinations(sources, count))
+    for flipped in islice(flips, _MOST_TRIES):
+        yield read_once(file, symbols, {**choices, **dict.fromkeys(flipped, 1)})[1]
+
+
+def _fits(graph: Graph, file: OnnxFile, symbols: Symbols) -> bool:
+    """Whether results have as many axes as the model says, where it does, of sizes that are not fixed to be 1."""
+    for info, value in zip(file.model.graph.output, graph.outputs, strict=True):
+        said = info.type.tensor_type
+        fixed = any(symbols.is_one(dim.dim_param) for dim in said.shape.dim)
+        if said.HasField("shape") and not fixed and len(said.shape.dim) != value.rank:
+            return False
+    return True
 
 
 def read_once(file: OnnxFile, symbols: Symbols, choices: dict[str, int]) -> tuple[Model, Graph | None]:

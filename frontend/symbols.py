@@ -40,6 +40,10 @@ class Symbols:
                 return self._bound[key]
         return dims.symbol(symbol)
 
+    def is_one(self, name: str) -> bool:
+        """Whether the size that the model calls so is fixed to 1."""
+        return 1 in (self._bound.get(name), self._bound.get(self._names.get(name, "")))
+
     def _unique(self, name: str) -> str:
         taken = set(self._names.values())
         candidates = (name if n == 1 else f"{name}_{n}" for n in range(1, len(taken) + 2))

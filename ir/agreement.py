@@ -64,13 +64,15 @@ def _json_value(value: Any) -> Any:
 class CheckReport:
     """The worst of each output over all inputs that were tried.
 
-    `alike` counts the inputs on which all outputs are within the tolerance, whatever the original's own spread.
+    `alike` counts the inputs on which all outputs are within the tolerance, whatever the original's own spread, and
+    `unsuited` those that were left out, as the model was compiled for others.
     """
 
     outputs: tuple[OutputCheck, ...]
     tolerance: float
     runs: int
     alike: int
+    unsuited: int = 0
 
     @property
     def passed(self) -> bool:
@@ -96,12 +98,14 @@ class CheckReport:
         tried = f"{self.runs} input{'s'[: self.runs != 1]}"
         if any(o.spread for o in self.outputs):
             tried += f", on {self.alike} of them within the tolerance"
+        if self.unsuited:
+            tried += f", and was not compiled for {self.unsuited} more"
         head = f"The compiled model {verdict} the original on {tried} (tolerance {self.tolerance:g})."
         return "\n".join([head, *(f"  {o}" for o in self.outputs)])
 
     def to_json(self) -> dict[str, Any]:
         outputs = [o.to_json() for o in self.outputs]
-        counts = {"runs": self.runs, "alike": self.alike}
+        counts = {"runs": self.runs, "alike": self.alike, "unsuited": self.unsuited}
         return {"passed": self.passed, "tolerance": self.tolerance, **counts, "outputs": outputs}
 
 

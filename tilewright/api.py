@@ -148,9 +148,9 @@ def _refuse_difference(report: CheckReport) -> None:
     failures = "; ".join(map(str, report.failures))
     if report.undetermined:
         raise CheckError(
-            f"the compiled model cannot be told from another function than the original's, whose own results are not "
-            f"determined to the tolerance {report.tolerance:g} on any of {report.runs} inputs: {failures}",
-            hint="Check it with inputs that suit the model, inputs={name: array}; check=False returns it all the same",
+            "the compiled model cannot be checked: on none of the inputs that were tried do the original's own results "
+            f"stay within the tolerance {report.tolerance:g} when its weights change in their last bit: {failures}",
+            hint="Try other inputs with inputs={name: array}; check=False returns the model all the same",
         )
     raise CheckError(
         f"the compiled model is not the same function as the original (tolerance {report.tolerance:g}): {failures}",
@@ -172,8 +172,9 @@ def check(
 
     The report says whether it passed; differing raises nothing. `tolerance` is relative to each output's largest
     magnitude, by default 1e-4, or 1e-3 where the model itself quantizes activations, more where it computes in 16-bit
-    floats. Raises CheckError when `model` has other inputs or outputs, InputError for a tolerance above 1e-2 and for
-    `inputs` that the original does not take.
+    floats. Without a tolerance, a model that quantizes activations may be off by twice what the original moves when
+    its weights change in their last bit, if on other inputs it is not. Raises CheckError when `model` has other inputs
+    or outputs, InputError for a tolerance above 1e-2 and for `inputs` that the original does not take.
     """
     from tilewright import frontend
 

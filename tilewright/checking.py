@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 
 from tilewright.backends.signature import TensorInfo
 from tilewright.draw import (
-    CHOICES,
     Choice,
     Sizes,
     baked_choices,
@@ -42,9 +42,8 @@ MOST_REDRAWN = 5  # times, until there is an input on which the two are alike
 def tolerance_for(graph: Graph) -> float:
     """The tolerance that suits the model as imported: wider only where the model itself computes coarsely."""
     computed = {r.dtype for n in graph.nodes for r in n.results if not all(v.is_constant for v in n.inputs)}
-    quantized = any(n.op.name == "quantize" and not n.inputs[0].is_constant for n in graph.nodes)
     batched = any(n.op.name == "quantized_lstm" and n.inputs[0].shape[1] != 1 for n in graph.nodes)
-    coarse = ["quantized"] * quantized + ["states of a batch"] * batched
+    coarse = ["quantized"] * _rounds(graph) + ["states of a batch"] * batched
     return max(TOLERANCES[name] for name in ("float32", *coarse, *computed) if name in TOLERANCES)
 
 
@@ -69,30 +68,44 @@ def compare(
     `inputs`: one feed {name: array} or several; by default random ones, of several sizes, that suit the model.
     Raises InputError when the tolerance is above 1e-2, or when the original takes none of the inputs that were tried.
     """
-    tolerance = tolerance_for(graph) if tolerance is None else tolerance
+    given, tolerance = tolerance, tolerance_for(graph) if tolerance is None else tolerance
     if not 0 <= tolerance <= LARGEST_TOLERANCE:
         raise InputError(f"a tolerance of {tolerance:g} proves nothing; it has to be from 0 to {LARGEST_TOLERANCE:g}")
     compare_one = compare_kind if _is_random(graph) else compare_value
-    suits = functools.partial(_suits, compiled, graph, fits)
+    nudged = nudged if given is None and _rounds(graph) else lambda seed: None
+    draws = _Draws(original, graph, ports, fits, functools.partial(_meets, compiled, _expected(graph)))
     compared: list[Compared] = []
     for draw in range(1 if inputs is not None else MOST_REDRAWN):
-        pairs = (
-            _drawn(original, graph, ports, seed + draw, suits) if inputs is None else _asked(original, inputs, ports)
-        )
+        try:
+            pairs = draws.pairs(seed + draw) if inputs is None else _asked(original, inputs, ports)
+        except InputError:
+            if draw == 0:
+                raise
+            break
         runs = [Compared(f, w, _compare_run(compiled, f, w, graph.output_names, compare_one)) for f, w in pairs]
         compared += with_spreads(runs, nudged, tolerance, compare_one)
         alike = sum(each.alike(tolerance) for each in compared)
         if alike or not all(c.passes(tolerance) for each in compared for c in each.checks):
             break
     outputs = (worst(checks, tolerance) for checks in zip(*(each.checks for each in compared), strict=True))
-    return CheckReport(tuple(outputs), tolerance, len(compared), alike)
+    return CheckReport(tuple(outputs), tolerance, len(compared), alike, draws.unsuited)
 
 
-def _suits(compiled: Run, graph: Graph, fits: Callable[[Feed], bool], feed: Feed) -> bool:
-    """Whether the inputs fit, and are of the kind that the model was compiled for where it had to be one of two."""
-    expected = [node.attrs["message"] for node in graph.nodes if node.op.name == "expect"]
-    if not fits(feed) or not expected:
-        return fits(feed)
+def _rounds(graph: Graph) -> bool:
+    """Whether the model rounds activations to integers: then a last bit can become any error."""
+    return any(node.op.name == "quantize" and not node.inputs[0].is_constant for node in graph.nodes)
+
+
+def _expected(graph: Graph) -> set[str]:
+    """What the model says where it was compiled in one of two ways and the inputs ask for the other."""
+    inner = (a for n in graph.nodes for a in n.attrs.values() if isinstance(a, Graph))
+    return {n.attrs["message"] for n in graph.nodes if n.op.name == "expect"}.union(*map(_expected, inner))
+
+
+def _meets(compiled: Run, expected: Collection[str], feed: Feed) -> bool:
+    """Whether the inputs are of the kind that the model was compiled for."""
+    if not expected:
+        return True
     try:
         compiled(feed)
     except InputError as error:
@@ -133,24 +146,48 @@ def _given(inputs: Feeds, ports: Sequence[TensorInfo]) -> list[Feed]:
     return [{name: x if name in objects else np.asarray(x) for name, x in feed.items()} for feed in feeds]
 
 
-def _drawn(
-    original: Run, graph: Graph, ports: Sequence[TensorInfo], seed: int, fits: Callable[[Feed], bool]
-) -> list[tuple[Feed, Sequence[Array]]]:
-    """Random inputs of sizes that the original takes, with what it makes of them."""
-    refusals: list[str] = []
-    rng, found = np.random.default_rng(seed), False
-    for choices in filter(None, (suited_choices(graph), tuple(baked_choices(graph)))):
-        likely = [feed for feed in _random_feeds(graph, ports, rng, choices) if fits(feed)]
-        found = found or bool(likely)
-        if accepted := list(islice(_accepted(original, likely, refusals), DRAWS)):
+@dataclass
+class _Draws:
+    """Random inputs of sizes that the original takes; `unsuited` counts those that are not what `meets` asks for."""
+
+    original: Run
+    graph: Graph
+    ports: Sequence[TensorInfo]
+    fits: Callable[[Feed], bool]
+    meets: Callable[[Feed], bool]
+    unsuited: int = 0
+
+    def pairs(self, seed: int) -> list[tuple[Feed, Sequence[Array]]]:
+        """Inputs with what the original makes of them."""
+        refusals: list[str] = []
+        rng, found = np.random.default_rng(seed), False
+        for choices in filter(None, (suited_choices(self.graph), tuple(baked_choices(self.graph)))):
+            likely = [feed for feed in _random_feeds(self.graph, self.ports, rng, choices) if self.fits(feed)]
+            found = found or bool(likely)
+            if accepted := list(islice(self._accepted(likely, refusals), DRAWS)):
+                return accepted
+        unlikely = () if found else _random_feeds(self.graph, self.ports, rng, suited_choices(self.graph))
+        if accepted := list(islice(self._accepted(unlikely, refusals), DRAWS)):
             return accepted
-    unlikely = () if found else _random_feeds(graph, ports, rng, CHOICES)
-    if accepted := list(islice(_accepted(original, unlikely, refusals), DRAWS)):
-        return accepted
-    raise InputError(
-        f"the original takes none of the inputs that were drawn; at last it said: {refusals[-1]}",
-        hint="Give inputs that it takes with inputs={name: array}, or compile with check=False",
-    )
+        reason = f"the original takes none of the inputs that were drawn; at last it said: {''.join(refusals[-1:])}"
+        if self.unsuited:
+            reason = "none of the inputs that were drawn is of the kind that the model was compiled for"
+        raise InputError(
+            reason, hint="Give inputs that it takes with inputs={name: array}, or compile with check=False"
+        )
+
+    def _accepted(self, feeds: Iterable[Feed], refusals: list[str]) -> Iterator[tuple[Feed, Sequence[Array]]]:
+        """Inputs that the original takes; what it says to the others goes to `refusals`."""
+        for feed in feeds:
+            try:
+                expected = self.original(feed)
+            except InputError as error:
+                refusals.append(error.message)
+                continue
+            if self.meets(feed):
+                yield feed, expected
+            else:
+                self.unsuited += 1
 
 
 def _random_feeds(
@@ -160,14 +197,3 @@ def _random_feeds(
     drawn: list[Sizes] = list(size_choices(ports, choices))
     for sizes in drawn * DRAWS if len(drawn) == 1 else drawn:
         yield random_inputs(ports, sizes, rng, limits)
-
-
-def _accepted(original: Run, feeds: Iterable[Feed], refusals: list[str]) -> Iterator[tuple[Feed, Sequence[Array]]]:
-    """Inputs that the original takes; what it says to the others goes to `refusals`."""
-    for feed in feeds:
-        try:
-            expected = original(feed)
-        except InputError as error:
-            refusals.append(error.message)
-        else:
-            yield feed, expected

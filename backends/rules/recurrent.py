@@ -60,7 +60,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
 def _tile(group: Group, weights: Value) -> Tile:
     machine = Vectors.of(group.target)
     if weights.dtype == "float64":
-        machine = Vectors(machine.lanes // 2, machine.registers)
+        machine = replace(machine, lanes=machine.lanes // 2)
     dtype, spare = weights.dtype, 0
     if dtype in WEIGHTS:
         dtype = "int16" if has_pairs(group.target) else "int32"

@@ -97,24 +97,25 @@ def squeeze(c: Call) -> Value:
 def without_ones(c: Call, x: Value) -> Value:
     """Without the axes of size 1. How many axes the result has must not depend on sizes that are not known.
 
-    These are taken to be greater than 1 or, where what follows does not fit that, the first (a batch, as a rule) to be
+    These are taken to be other than 1 or, where what follows does not fit that, the first (a batch, as a rule) to be
     1; and the model expects them to be so.
     """
     unknown = [i for i, d in enumerate(x.shape) if may_be_one(d)]
     dropped = unknown[: c.choice()] if unknown else []
     squeezed = c.reshape(x, [d for i, d in enumerate(x.shape) if d != 1 and i not in dropped])
-    greater = [x.shape[i] for i in unknown if i not in dropped]
-    return expect_greater(c, squeezed, greater) if greater else squeezed
+    kept = [x.shape[i] for i in unknown if i not in dropped]
+    return expect_no_ones(c, squeezed, kept) if kept else squeezed
 
 
-def expect_greater(c: Call, x: Value, sizes: Sequence[Dim]) -> Value:
-    """`x`, where all the sizes are greater than 1."""
-    smallest = c.reduce("min", c.sizes_value(sizes), (0,), keepdims=False)
-    message = (
-        f"{c.source} drops axes of size 1, and was compiled for greater sizes {', '.join(map(dims.to_text, sizes))}; "
-        "to compile for 1, fix the size with shapes={name: 1}."
-    )
-    return c.apply("expect", x, c.apply("less", c.constant(1, "int64"), smallest), message=message)
+def expect_no_ones(c: Call, x: Value, sizes: Sequence[Dim]) -> Value:
+    """`x`, where none of the sizes is 1."""
+    ones = c.cast(c.apply("equal", c.sizes_value(sizes), c.constant(1, "int64")), "int64")
+    none = c.apply("less", c.reduce("max", ones, (0,), keepdims=False), c.constant(1, "int64"))
+    message = f"{c.source} drops axes of size 1, and was compiled for other sizes {', '.join(map(dims.to_text, sizes))}"
+    names = [str(d) for d in sizes if not isinstance(d, int) and d.is_Symbol and not dims.is_computed(d.name)]
+    if names:
+        message += f"; to compile for 1, fix the size with shapes={{'{names[0]}': 1}}"
+    return c.apply("expect", x, none, message=message)
 
 
 def may_be_one(size: Dim) -> bool:

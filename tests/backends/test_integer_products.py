@@ -110,3 +110,18 @@ def test_what_is_rounded_next_has_the_last_bits_of_onnxruntime(function: str, la
     compiled = tw.compile(proto, check=False)
     for ours, theirs in zip(compiled.run(feed).values(), read(proto).original(feed), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_sum_that_is_read_twice_before_it_is_rounded() -> None:
+    """TVM's vector loops lose its variable."""
+    proto = model(
+        """(float[n, 64] x) => (float[n, 8] y) {
+            p = MatMul(x, w)  f = Mul(p, c)  g = Floor(f)  r = Sub(f, g)
+            q = QuantizeLinear(r, s, z)  y = DequantizeLinear(q, s, z)
+        }""",
+        13,
+    )
+    scales = {"c": np.array(0.25, np.float32), "s": np.array(0.125, np.float32), "z": np.array(3, np.uint8)}
+    weights = {"w": np.random.default_rng(0).integers(-3, 4, (64, 8)).astype(np.float32), **scales}
+    proto.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in weights.items())
+    assert tw.compile(proto, strict=True).check_report is not None

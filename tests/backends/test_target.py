@@ -37,6 +37,13 @@ def test_vectors(text: str, bits: int, registers: int) -> None:
 def test_dropping_a_feature_drops_what_stands_on_it() -> None:
     assert not any(f.startswith("avx512") for f in parse_target("llvm -mcpu=znver5 -mattr=-avx512f").features)
     assert not parse_target("llvm -mcpu=haswell -mattr=-avx").has("fma")
+    assert parse_target("llvm -mcpu=x86-64-v4 -mattr=-f16c").vector_bits == 256
+    assert parse_target("llvm -mcpu=haswell -mattr=-sse4.2").vector_bits == 128
+
+
+def test_naming_a_feature_brings_what_it_stands_on() -> None:
+    assert {"sse3", "sse4.2", "avx", "avx2"} <= parse_target("llvm -mcpu=x86-64 -mattr=+fma,+avx2").features
+    assert parse_target("llvm -mcpu=x86-64 -mattr=+avx512vbmi").features >= {"avx512bw", "avx512f", "fma", "f16c"}
 
 
 def test_cores_and_cuda() -> None:

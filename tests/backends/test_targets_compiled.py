@@ -111,3 +111,15 @@ def test_result_is_the_same(case: str, cpu: str) -> None:
     model = compile_graph(fused, target, threads=2, strict=True)
     for each in sizes:
         assert_same(graph, model, drawn(graph, each))
+
+
+@pytest.mark.parametrize(
+    "options", ["x86-64 -mattr=+avx,+avx2,+fma", "x86-64-v3 -mattr=+avx512f,-f16c", "haswell -mattr=-sse4.2", "znver4"]
+)
+@pytest.mark.parametrize("columns", [8, 16])
+def test_products_of_few_columns_build_for_features_one_by_one(options: str, columns: int) -> None:
+    """LLVM and we agree on which registers there are, which multiply-adds in assembly language name."""
+    x, w = input_value("x", tensor("float32", "n", 64)), constant(np.ones((64, columns), np.float32))
+    fused = pipeline.run(named([apply("matmul", x, w)], [x]), (fuse,))
+    specs = tuple(lower.kernel_specs(fused).values())
+    assert build_kernels(specs, parse_target(f"llvm -mcpu={options} -num-cores=2"))
