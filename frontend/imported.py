@@ -23,7 +23,7 @@ class Original(Protocol):
         """The same on so many threads, to compare times with."""
 
     def nudged(self, seed: int) -> Original | None:
-        """The model with weights that differ in their last bit, another way for each seed; None if there is none."""
+        """The model with weights that differ in their last bits, another way for each seed; None if there is none."""
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ class OnnxRuntime:
         return replace(self, threads=threads, exact=False)
 
     def nudged(self, seed: int) -> OnnxRuntime | None:
-        """The model with weights that differ in their last bit; None where it is too large, or holds none of floats.
+        """The model with weights that differ in their last bits; None where it is too large, or holds none of floats.
 
         Weights in other files stay as they are.
         """

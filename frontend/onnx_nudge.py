@@ -1,4 +1,4 @@
-"""A model with weights that differ in their last bit: how far its results move says how well they are determined."""
+"""A model with weights that differ in their last bits: how far its results move says how well they are determined."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ _FLOATS = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE})
 
 
 def nudge(model: ModelProto, seed: int) -> bool:
-    """Move the float32 and float64 weights that the model itself holds by one unit in the last place, up or down.
+    """Move the float32 and float64 weights that the model itself holds by some units in the last place, up or down.
 
-    Integers among them stay, and so does what sizes come from: exponents, limits and factors mean what they say. Says
-    whether there was anything to move.
+    By one for the first two seeds, by twice as many for the next two, and so on: sums differ by several. Integers among
+    them stay, and so does what sizes come from: exponents, limits and factors mean what they say. Says whether there
+    was anything to move.
     """
     rng, graphs = np.random.default_rng(seed), list(_graphs(model.graph))
     sizes = {name for graph in graphs for node in graph.node if node.op_type in _SIZED for name in node.input}
@@ -25,7 +26,7 @@ def nudge(model: ModelProto, seed: int) -> bool:
     for tensor in (tensor for graph in graphs for tensor in _weights(graph)):
         if tensor.data_type in _FLOATS and tensor.data_location != TensorProto.EXTERNAL and tensor.name not in sizes:
             array = numpy_helper.to_array(tensor)
-            tensor.CopyFrom(numpy_helper.from_array(_nudged(array, rng), tensor.name))
+            tensor.CopyFrom(numpy_helper.from_array(_nudged(array, rng, 2 ** (seed // 2)), tensor.name))
             moved = moved or bool((array != np.rint(array)).any())
     return moved
 
@@ -49,8 +50,8 @@ def _weights(graph: GraphProto) -> Iterator[TensorProto]:
                 yield attribute.t
 
 
-def _nudged(array: Array, rng: np.random.Generator) -> Array:
-    towards = np.where(rng.integers(0, 2, array.shape, np.uint8), np.inf, -np.inf).astype(array.dtype)
-    with np.errstate(over="ignore"):
-        moved = np.nextafter(array, towards)
+def _nudged(array: Array, rng: np.random.Generator, units: int) -> Array:
+    signs = rng.integers(0, 2, array.shape, np.int8) * 2 - 1
+    with np.errstate(over="ignore", invalid="ignore"):
+        moved = (array + signs * units * np.spacing(array)).astype(array.dtype)
     return np.where(np.isfinite(array) & (array != np.rint(array)) & np.isfinite(moved), moved, array)

@@ -17,14 +17,14 @@ SMALLEST_SCALE = 1e-30
 """Outputs below it are compared as if they were as large: exponentials are 0 in some libraries from 1e-35 on."""
 
 SLACK = 2.0
-"""An output may be off by so many times what the original itself moves when its weights change in their last bit."""
+"""An output may be off by so many times what the original itself moves when its weights change in their last bits."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutputCheck:
     """How far one output is off, at its worst element; no element is named where there is none to show.
 
-    `spread` is how far the original itself moves, likewise, when its weights change in their last bit: 0 where that
+    `spread` is how far the original itself moves, likewise, when its weights change in their last bits: 0 where that
     was not asked. Where a model rounds activations to 8 bits, each of its layers can turn a last bit into a whole step.
     """
 
@@ -45,7 +45,7 @@ class OutputCheck:
     def __str__(self) -> str:
         said = [self.problem or self.note or f"error {self.error:.2e} of its scale"]
         if self.spread:
-            said.append(f"where the original moves by {self.spread:.2e} when its weights change in their last bit")
+            said.append(f"where the original moves by {self.spread:.2e} when its weights change in their last bits")
         if self.index is not None:
             where = f" at [{', '.join(map(str, self.index))}]" if self.index else ""
             said.append(f"worst{where}: {self.compiled:.8g} instead of {self.original:.8g}")

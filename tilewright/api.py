@@ -149,7 +149,7 @@ def _refuse_difference(report: CheckReport) -> None:
     if report.undetermined:
         raise CheckError(
             "the compiled model cannot be checked: on none of the inputs that were tried do the original's own results "
-            f"stay within the tolerance {report.tolerance:g} when its weights change in their last bit: {failures}",
+            f"stay within the tolerance {report.tolerance:g} when its weights change in their last bits: {failures}",
             hint="Try other inputs with inputs={name: array}; check=False returns the model all the same",
         )
     raise CheckError(
@@ -173,7 +173,7 @@ def check(
     The report says whether it passed; differing raises nothing. `tolerance` is relative to each output's largest
     magnitude, by default 1e-4, or 1e-3 where the model itself quantizes activations, more where it computes in 16-bit
     floats. Without a tolerance, a model that quantizes activations may be off by twice what the original moves when
-    its weights change in their last bit, if on other inputs it is not. Raises CheckError when `model` has other inputs
+    its weights change in their last bits, if on other inputs it is not. Raises CheckError when `model` has other inputs
     or outputs, InputError for a tolerance above 1e-2 and for `inputs` that the original does not take.
     """
     from tilewright import frontend

@@ -63,7 +63,7 @@ def compare(
 
     `fits` tells of drawn inputs whether their sizes make sense: those that do not are tried if no others are taken,
     since onnxruntime itself can crash on sizes that make negative ones.
-    `nudged(seed)` is the original with weights that differ in their last bit: it is asked how far its own results move
+    `nudged(seed)` is the original with weights that differ in their last bits: it is asked how far its own results move
     where those of the two differ, as a model that rounds activations to 8 bits can turn a last bit into any error.
     `inputs`: one feed {name: array} or several; by default random ones, of several sizes, that suit the model.
     Raises InputError when the tolerance is above 1e-2, or when the original takes none of the inputs that were tried.

@@ -1,4 +1,4 @@
-"""How far an original's own results move when its weights change in their last bit, where a compiled model is off.
+"""How far an original's own results move when its weights change in their last bits, where a compiled model is off.
 
 Where a model rounds activations to 8 bits, a last bit becomes a whole step now and then, and each layer makes more of
 it: the results of some models are determined to a few per cent, or not at all. That is their condition, not an error of

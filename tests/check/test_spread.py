@@ -40,7 +40,7 @@ def test_what_the_original_itself_does_not_determine_is_excused() -> None:
     report = check(off(0.02, rows=[2]), lambda seed: off(0.015, rows=[2]))
     assert report.passed
     assert (report.runs, report.alike) == (3, 2)
-    assert "moves by 1.50e-02 when its weights change in their last bit" in str(report)
+    assert "moves by 1.50e-02 when its weights change in their last bits" in str(report)
 
 
 def test_what_is_further_off_is_not() -> None:
@@ -101,14 +101,15 @@ def with_weights(text: str, **weights: Array) -> ModelProto:
     return proto
 
 
-def test_nudged_weights_differ_in_their_last_bit_and_integers_stay() -> None:
+def test_nudged_weights_differ_in_their_last_bits_and_integers_stay() -> None:
     weights = np.array([0.3, -1.7, 2, 0], np.float32)
     proto = with_weights("(float[n, 4] x) => (float[n, 4] y) { y = Mul(x, w) }", w=weights)
-    other = read(proto).original.nudged(3)
-    assert other is not None
-    (found,) = other({"x": np.ones((1, 4), np.float32)})
-    moved = np.abs(found[0].view(np.int32) - weights.view(np.int32))
-    np.testing.assert_array_equal(moved, [1, 1, 0, 0])
+    for seed, units in ((0, 1), (3, 2), (7, 8)):
+        other = read(proto).original.nudged(seed)
+        assert other is not None
+        (found,) = other({"x": np.ones((1, 4), np.float32)})
+        moved = np.abs(found[0].view(np.int32) - weights.view(np.int32))
+        np.testing.assert_array_equal(moved, [units, units, 0, 0])
 
 
 def test_constants_are_nudged_too_within_subgraphs_as_well() -> None:
