@@ -33,7 +33,7 @@ program sees that uses both. There spinning threads take the processors from who
 products; `> x` where it is more than the check of `tw.compile` allows for the model. The errors of the others are in
 the JSON file: without VNNI, onnxruntime's fast 8-bit products, which it takes by default, cut large sums off.
 The results of its DynamicQuantizeLSTM for batches differ with the number of threads (tashkeel-rawi at batch 8: by 0.09
-of the scale between one and two), so no others can agree with all of them.
+of the scale between one and two); the error is against a run with a thread for each sequence.
 
 **Over floor** is our time over what the arithmetic of the model takes at the multiply-add peak of the same threads, as
 `model.report()` measures it.
