@@ -70,7 +70,9 @@ def test_a_model_that_is_never_alike_fails() -> None:
 
 
 def test_only_models_that_round_are_excused_and_only_without_a_tolerance() -> None:
-    nudged: Callable[[int], Run] = lambda seed: off(0.015, rows=[2])  # noqa: E731
+    def nudged(seed: int) -> Run:
+        return off(0.015, rows=[2])
+
     assert not check(off(0.02, rows=[2]), nudged, tolerance=1e-3).passed
     plain = parse("graph(x: float32[n, 4]) { %0 = neg(x)  return y=%0 }")
     assert not compare(off(0.02, rows=[2]), off(0), plain, PORTS, nudged=nudged).passed
