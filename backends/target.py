@@ -102,6 +102,11 @@ class Target:
     def vector_registers(self) -> int:
         return 32 if self.has("avx512f") else 16
 
+    @property
+    def sums_neighbours(self) -> bool:
+        """Whether one instruction multiplies neighbours of 8 or 16 bits and adds them up in 32 (VNNI)."""
+        return self.has("avx512vnni") or (self.vector_bits == 256 and self.has("avxvnni"))
+
     def lanes(self, bits: int = 32) -> int:
         """Elements of `bits` bits in one vector register."""
         return self.vector_bits // bits

@@ -5,6 +5,6 @@ The passes are imported from their modules, e.g. `tilewright.passes.simplify.sim
 
 from __future__ import annotations
 
-from tilewright.passes.pipeline import PIPELINE, run
+from tilewright.passes.pipeline import PIPELINE, pipeline_for, run
 
-__all__ = ["PIPELINE", "run"]
+__all__ = ["PIPELINE", "pipeline_for", "run"]

@@ -20,15 +20,43 @@ _MOVES = ("expand", "reshape", "slice", "transpose")  # whose elements are those
 Bounds = tuple[int, int]
 
 
-def narrow_products(graph: Graph) -> Graph:
-    """Products of int32 with constants take 8 bits of both operands, or 16 of one or both, and are summed in 32."""
+@dataclass(frozen=True)
+class NarrowProducts:
+    """Products of int32 with constants take 8 bits of both operands, or 16 of one or both, and are summed in 32.
 
-    def visit(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+    `any_quads`: whether the machine sums four products of 8 bits whatever the weights, and not only those that
+    `ir.quads` finds fit for it.
+    """
+
+    any_quads: bool = False
+
+    def __call__(self, graph: Graph) -> Graph:
+        return graph.map_nodes(self._narrowed)
+
+    def _narrowed(self, node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         if not _is_summed_in_pairs(node):
             return None
-        return _in_quads(node, inputs) or _in_pairs(node, inputs)
+        return self._in_quads(node, inputs) or _in_pairs(node, inputs)
 
-    return graph.map_nodes(visit)
+    def _in_quads(self, node: Node, inputs: Sequence[Value]) -> Sequence[Value] | None:
+        """A product with a matrix of 8 bits, less what the zero point of the other takes off; None: take 16 bits."""
+        weights = inputs[1].data
+        if node.op.name != "matmul" or weights is None or not _fits(bounds(inputs[1]), "int8") or len(weights) % QUAD:
+            return None
+        left, narrow = _Quantized.of(inputs[0]), weights.astype(np.int8)
+        if left is None or not (self.any_quads or spare_quads([narrow]) is not None):
+            return None
+        attrs, names = {**node.attrs, "dtype": "int32"}, [node.results[0].name]
+        product = make_node(
+            node.op, [left.unsigned, constant(narrow)], attrs, source=node.source, names=names
+        ).results[0]
+        if left.zero is None:
+            return (product,)
+        sums = constant(weights.sum(axis=0, dtype=np.int32))
+        return (apply("sub", product, apply("mul", left.zero, sums), source=node.source),)
+
+
+narrow_products = NarrowProducts()
 
 
 def _in_pairs(node: Node, inputs: Sequence[Value]) -> Sequence[Value] | None:
@@ -39,24 +67,6 @@ def _in_pairs(node: Node, inputs: Sequence[Value]) -> Sequence[Value] | None:
     operands = [apply("cast", left, to="int16"), apply("cast", right, to=narrow), *rest]
     attrs = {**node.attrs, "dtype": "int32"}
     return make_node(node.op, operands, attrs, source=node.source, names=[r.name for r in node.results]).results
-
-
-def _in_quads(node: Node, inputs: Sequence[Value]) -> Sequence[Value] | None:
-    """A product with a matrix of 8 bits, less what the zero point of the other takes off; None: 16 bits are better."""
-    weights = inputs[1].data
-    if node.op.name != "matmul" or weights is None or not _fits(bounds(inputs[1]), "int8") or len(weights) % QUAD:
-        return None
-    left, narrow = _Quantized.of(inputs[0]), weights.astype(np.int8)
-    if left is None or spare_quads([narrow]) is None:
-        return None
-    name = node.results[0].name
-    product = make_node(
-        node.op, [left.unsigned, constant(narrow)], {**node.attrs, "dtype": "int32"}, source=node.source, names=[name]
-    ).results[0]
-    if left.zero is None:
-        return (product,)
-    sums = constant(weights.sum(axis=0, dtype=np.int32))
-    return (apply("sub", product, apply("mul", left.zero, sums), source=node.source),)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from tilewright.passes.gelu import gelu
 from tilewright.passes.last_bits import last_bits
 from tilewright.passes.layer_norm import layer_norm
 from tilewright.passes.merge_products import merge_products
-from tilewright.passes.narrow_products import narrow_products
+from tilewright.passes.narrow_products import NarrowProducts, narrow_products
 from tilewright.passes.narrow_tables import narrow_tables
 from tilewright.passes.resize_by_axes import resize_by_axes
 from tilewright.passes.rms_norm import rms_norm
@@ -57,6 +57,12 @@ PIPELINE: tuple[Pass, ...] = (
     last_bits,
     fuse,
 )
+
+
+def pipeline_for(*, any_quads: bool) -> tuple[Pass, ...]:
+    """The passes for a machine; `any_quads` as `NarrowProducts` has it."""
+    own = NarrowProducts(any_quads)
+    return tuple(own if each is narrow_products else each for each in PIPELINE)
 
 
 def run(graph: Graph, pipeline: Sequence[Pass] = PIPELINE, watch: Watch | None = None) -> Graph:

@@ -101,7 +101,7 @@ def _build(imported: Imported, target: Target, threads: int | None, strict: bool
     note_built = backends.foresee(imported.graph, target)
     say(f"improving {len(imported.graph.nodes)} operators")
     with _collector_waiting():
-        graph = passes.run(imported.graph, passes.PIPELINE)
+        graph = passes.run(imported.graph, passes.pipeline_for(any_quads=target.sums_neighbours))
     say(f"building {len(graph.nodes)} steps for {target}")
     compiled = backends.compile_graph(
         graph,

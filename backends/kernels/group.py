@@ -63,6 +63,8 @@ class Group:
 
     def spare_quads(self, value: Value) -> int | None:
         """How many quads of a weight are multiplied twice if its products are summed in fours; None: they are not."""
+        if self.target.sums_neighbours:
+            return 0 if value.dtype == "int8" and self.is_weight(value) else None
         return self.weights.spare.get(self._position(value))
 
     def _position(self, value: Value) -> int:

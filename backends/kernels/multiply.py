@@ -107,7 +107,8 @@ class _Product:
             *lead, last = place if left is None else (left,)
             factor = multiplied.broadcast(self.k, self.a(r, *lead, last * steps), lanes)
             for v, total in enumerate(sums):
-                multiplied.accumulate(self.k, total, r * lanes, factor, self.b(*place, v * lanes * steps))
+                first = self.b(*place, v * lanes * steps)
+                multiplied.accumulate(self.k, total, r * lanes, factor, first, adds=self.tile.fuses)
 
     def _add_in_place(self, place: Sequence[Expr], sums: Sums) -> None:
         vectors = [self._vector(place, v) for v in range(len(sums))]

@@ -47,9 +47,11 @@ class QuadRows:
 def pack_quads(matrix: Array, nb: int, spare: int) -> Array:
     """int8 [K, N] -> int8 [ceil(N / nb), rows, 4 * nb], with the rows of `QuadRows`.
 
-    `spare` is at least what `quads.spare_quads` finds for blocks of `nb` columns.
+    `spare` is at least what `quads.spare_quads` finds for blocks of `nb` columns; or 0, and nothing is split.
     """
-    weights, others = (pack_b(half, nb, QUAD) for half in halves(padded(matrix)))
+    matrix = padded(matrix)
+    first, second = halves(matrix) if spare else (matrix, None)
+    weights = pack_b(first, nb, QUAD)
     blocks, quads, width = weights.shape
     rows = QuadRows(quads, nb, spare)
     packed = aligned_empty((blocks, rows.total, width), matrix.dtype)
@@ -57,15 +59,20 @@ def pack_quads(matrix: Array, nb: int, spare: int) -> Array:
     packed[:, :quads] = weights
     sums = pack_b(matrix.sum(axis=0, dtype=np.int32)[None], nb)
     packed[:, rows.sums] = sums.view(np.int8).reshape(blocks, width)
-    for block, other in zip(packed, others, strict=True):
-        which = np.flatnonzero(other.any(axis=1))
-        assert len(which) <= spare
-        if spare:
-            numbers = np.zeros((rows.first_spare - rows.numbers) * nb, np.int32)
-            numbers[: 1 + len(which)] = len(which), *which
-            block[rows.numbers : rows.first_spare] = numbers.view(np.int8).reshape(-1, width)
-            block[rows.first_spare : rows.first_spare + len(which)] = other[which]
+    if second is not None:
+        for block, other in zip(packed, pack_b(second, nb, QUAD), strict=True):
+            _add_spare(block, other, rows)
     return packed
+
+
+def _add_spare(block: Array, other: Array, rows: QuadRows) -> None:
+    """The quads of `other` that are not 0, and their numbers."""
+    which = np.flatnonzero(other.any(axis=1))
+    assert len(which) <= rows.spare
+    numbers = np.zeros((rows.first_spare - rows.numbers) * rows.columns, np.int32)
+    numbers[: 1 + len(which)] = len(which), *which
+    block[rows.numbers : rows.first_spare] = numbers.view(np.int8).reshape(-1, block.shape[1])
+    block[rows.first_spare : rows.first_spare + len(which)] = other[which]
 
 
 def packed_quads_shape(depth: int, columns: int, nb: int, spare: int) -> tuple[int, int, int]:

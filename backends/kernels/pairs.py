@@ -1,6 +1,7 @@
 """Products of 16-bit integers in pairs: one instruction multiplies them and adds each two up in 32 bits, exactly.
 
-It does as much as two multiply-adds of float32. Weights of 8 bits are widened when they are loaded.
+It does as much as two multiply-adds of float32; machines with VNNI also add to what was summed before. Weights of 8
+bits are widened when they are loaded.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ _INSTRUCTIONS = {
     16: ("avx512bw", "llvm.x86.avx512.pmaddw.d.512"),
 }
 """For each number of sums in a register what the processor must have, and LLVM's name of the instruction."""
+_ADDING = {8: "llvm.x86.avx512.vpdpwssd.256", 16: "llvm.x86.avx512.vpdpwssd.512"}
+"""LLVM's name of that which adds to the sums, where the target `sums_neighbours`."""
 
 WEIGHTS = ("int8", "int16")  # what weights may be stored as
 
@@ -32,12 +35,19 @@ def broadcast(k: Loops, first: Expr, lanes: int) -> Expr:
     return k.let("a", tirx.reinterpret(f"int16x{2 * lanes}", tirx.Broadcast(pair, lanes)))
 
 
-def accumulate(k: Loops, sums: Buffer, start: Expr, factor: Expr, first: Expr) -> None:
-    """Adds `factor` times the elements from the one that `first` loads on to as many sums as there are pairs."""
+def accumulate(k: Loops, sums: Buffer, start: Expr, factor: Expr, first: Expr, *, adds: bool) -> None:
+    """Adds `factor` times the elements from the one that `first` loads on to as many sums as there are pairs.
+
+    `adds`: whether the target `sums_neighbours`.
+    """
     lanes = int(factor.ty.dtype.lanes) // 2
     place = tirx.Ramp(index(start), index(1), lanes)
-    product = sums_of_pairs(factor, _as_int16(neighbours(first, 2 * lanes)), lanes)
-    k.emit(tirx.BufferStore(sums, sums[place] + product, [place]))
+    other = _as_int16(neighbours(first, 2 * lanes))
+    if adds:
+        total = tirx.call_llvm_pure_intrin(f"int32x{lanes}", _ADDING[lanes], sums[place], factor, other)
+    else:
+        total = sums[place] + sums_of_pairs(factor, other, lanes)
+    k.emit(tirx.BufferStore(sums, total, [place]))
 
 
 def sums_of_pairs(a: Expr, b: Expr, lanes: int) -> Expr:

@@ -2,6 +2,7 @@
 
 They do as much as four multiply-adds of float32. The first sums each two products in 16 bits, for which some weights
 are too large: a block of packed weights ends with what has to be multiplied once more. See `tilewright.ir.quads`.
+Machines with VNNI have one instruction for it all, which sums any four products in 32 bits.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ _INSTRUCTIONS = {
     16: ("avx512bw", "llvm.x86.avx512.pmaddubs.w.512"),
 }
 """For each number of sums in a register what the processor must have, and LLVM's name of the instruction."""
+_ADDING = {8: "llvm.x86.avx512.vpdpbusd.256", 16: "llvm.x86.avx512.vpdpbusd.512"}
+"""LLVM's name of that which adds to the sums, where the target `sums_neighbours`."""
 
 
 def has_quads(target: Target) -> bool:
     """Whether the processor has the instructions for its vectors of 32-bit numbers."""
-    return has_pairs(target) and target.has(_INSTRUCTIONS[target.lanes(32)][0])
+    return target.sums_neighbours or has_pairs(target) and target.has(_INSTRUCTIONS[target.lanes(32)][0])
 
 
 def broadcast(k: Loops, first: Expr, lanes: int) -> Expr:
@@ -36,13 +39,19 @@ def broadcast(k: Loops, first: Expr, lanes: int) -> Expr:
     return k.let("a", tirx.reinterpret(f"int8x{QUAD * lanes}", tirx.Broadcast(four, lanes)))
 
 
-def accumulate(k: Loops, sums: Buffer, start: Expr, factor: Expr, first: Expr) -> None:
-    """Adds `factor` times the elements from the one that `first` loads on to as many sums as there are quads."""
+def accumulate(k: Loops, sums: Buffer, start: Expr, factor: Expr, first: Expr, *, adds: bool) -> None:
+    """Adds `factor` times the elements from the one that `first` loads on to as many sums as there are quads.
+
+    `adds`: whether the target `sums_neighbours`.
+    """
     lanes = int(factor.ty.dtype.lanes) // QUAD
     place = tirx.Ramp(index(start), index(1), lanes)
-    product = tirx.call_llvm_pure_intrin(
-        f"int16x{2 * lanes}", _INSTRUCTIONS[lanes][1], factor, neighbours(first, QUAD * lanes)
-    )
+    other = neighbours(first, QUAD * lanes)
+    if adds:
+        total = tirx.call_llvm_pure_intrin(f"int32x{lanes}", _ADDING[lanes], sums[place], factor, other)
+        k.emit(tirx.BufferStore(sums, total, [place]))
+        return
+    product = tirx.call_llvm_pure_intrin(f"int16x{2 * lanes}", _INSTRUCTIONS[lanes][1], factor, other)
     ones = tirx.Broadcast(tirx.const(1, "int16"), 2 * lanes)
     k.emit(tirx.BufferStore(sums, sums[place] + sums_of_pairs(product, ones, lanes), [place]))
 

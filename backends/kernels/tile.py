@@ -41,17 +41,18 @@ Meanwhile = Callable[[Index], None]
 class Vectors:
     """What a machine has: `lanes` numbers of 32 bits per vector register, and how many registers.
 
-    `fuses`: whether it multiplies and adds in one instruction.
+    `fuses`: whether it multiplies and adds in one instruction; `sums_neighbours`: as the `Target` says.
     """
 
     lanes: int = 16
     registers: int = 32
     fuses: bool = False
+    sums_neighbours: bool = False
 
     @classmethod
     def of(cls, target: Target) -> Vectors:
         """The vectors of a processor."""
-        return cls(target.lanes(32), target.vector_registers, target.has("fma"))
+        return cls(target.lanes(32), target.vector_registers, target.has("fma"), target.sums_neighbours)
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ class Tile:
 
     `dtype` is that of both operands: float32, int32, whose sums wrap around, or int16, which is summed as int32; then
     B may be int8, and A uint8. With uint8 A is that and B int8, also summed as int32: behind its depth B has rows that
-    `packing_quads.pack_quads` made, for `spare` quads at most. `fuses` is that of the machine's `Vectors`.
+    `packing_quads.pack_quads` made, for `spare` quads at most. `fuses`: whether one instruction multiplies and adds, or
+    multiplies, sums neighbours and adds.
     """
 
     rows: int
@@ -102,10 +104,11 @@ class Tile:
 
 def choose_tile(machine: Vectors, columns: Index, dtype: str = "float32", spare: int = 0) -> Tile:
     """The cheapest tile for a matrix of `columns`: padding is wasted, and small tiles load more per product."""
-    taken = _TEMPORARIES if dtype == "uint8" else 0
+    fuses = machine.sums_neighbours if dtype in TOGETHER else machine.fuses
+    taken = _TEMPORARIES if dtype == "uint8" and not fuses else 0
     heights = {width: _rows(machine, width, taken) for width in (1, 2, 3, 4)}
     sizes = [(h, w * machine.lanes) for w, h in heights.items() if h >= 2]
-    tiles = [Tile(h, w, machine.lanes, dtype, spare, machine.fuses) for h, w in sizes]
+    tiles = [Tile(h, w, machine.lanes, dtype, spare, fuses) for h, w in sizes]
     return min(tiles, key=lambda tile: _cost(tile, columns))
 
 

@@ -28,14 +28,20 @@ def declines(group: Group) -> str:
     if node is None or node.op.name != "matmul":
         return "is not a matmul"
     left, right = node.inputs
-    in_quads = group.spare_quads(right) is not None and int(right.shape[0]) % QUAD == 0 and has_pairs(group.target)
-    if not in_quads and (reason := unsuited(node, group.target, left.shape[-1])):
+    if not _is_in_quads(group, left, right) and (reason := unsuited(node, group.target, left.shape[-1])):
         return reason
     if group.is_empty:
         return "sums nothing"
     if right.rank != 2 or not group.is_weight(right) or left.rank < 2:
         return "its right operand is not a constant matrix"
     return "" if left in group.body.inputs else "its left operand is computed on the way"
+
+
+def _is_in_quads(group: Group, left: Value, right: Value) -> bool:
+    """Whether the products are of 8 bits and can be summed in fours, or in pairs where the processor has no more."""
+    if left.dtype != "uint8" or group.spare_quads(right) is None or int(right.shape[0]) % QUAD:
+        return False
+    return has_quads(group.target) or has_pairs(group.target)
 
 
 def emit(group: Group) -> Mapping[Value, Layout]:
