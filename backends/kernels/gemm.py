@@ -246,7 +246,7 @@ def _ask_for(k: Loops, b: Buffer, block: Expr, start: Index, rows: Index, share:
     """Asks for a share of `rows` rows of B, from row `start` of `block` on, during a sum over as many rows."""
     blocks, depth, width = (int(size) for size in b.shape)
     flat = k.view(b, (blocks * depth * width,))
-    return ask_meanwhile(k, flat, (block * depth + start) * width, rows * width, rows, share)
+    return ask_meanwhile(k, flat, (block * depth + start) * width, rows * width, rows, share, width)
 
 
 def _add_tile(

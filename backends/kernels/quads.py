@@ -30,7 +30,7 @@ _ADDING = {8: "llvm.x86.avx512.vpdpbusd.256", 16: "llvm.x86.avx512.vpdpbusd.512"
 
 def has_quads(target: Target) -> bool:
     """Whether the processor has the instructions for its vectors of 32-bit numbers."""
-    return target.sums_neighbours or has_pairs(target) and target.has(_INSTRUCTIONS[target.lanes(32)][0])
+    return target.sums_neighbours or (has_pairs(target) and target.has(_INSTRUCTIONS[target.lanes(32)][0]))
 
 
 def broadcast(k: Loops, first: Expr, lanes: int) -> Expr:

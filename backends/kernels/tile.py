@@ -31,7 +31,7 @@ TOGETHER = {"int16": (2, pairs), "uint8": (4, quads)}
 _TEMPORARIES = 3  # registers that products of neighbours pass through
 _ADDRESSES = 8  # rows of A whose addresses stay in registers
 LINE = 64  # bytes that one prefetch brings
-_LINES = 3  # that a turn asks for, at most: a few rows have few turns, but wait for as much of B as many do
+_SHARE = 4  # of what a turn reads of B it asks for: a few rows have few turns, but wait for as much of B as many do
 
 Meanwhile = Callable[[Index], None]
 """meanwhile(turn) asks for some memory that comes after this sum, once in each `TURN` steps."""
@@ -175,21 +175,22 @@ class Share:
     of: Index
 
 
-def ask_meanwhile(k: Loops, b: Buffer, start: Index, count: Index, depth: Index, share: Share) -> Meanwhile:
+def ask_meanwhile(k: Loops, b: Buffer, start: Index, count: Index, depth: Index, share: Share, width: int) -> Meanwhile:
     """Asks for a share of b[start : start + count] in all turns of a sum of `depth` steps; for less if these are few.
 
-    A turn asks for at most `_LINES` lines, and several for the same one if there are more of them than lines. `b` has
-    one axis; what lies past its end is asked for in vain.
+    All turns ask for as many lines, with their first lines so far apart that they cover what there is: several for the
+    same lines if there are more turns than needed. `b` has one axis, of which a step reads `width` elements; what lies
+    past its end is asked for in vain.
     """
     turns, line = ceildiv(depth, TURN), LINE // itemsize(b)
+    lines = max(1, TURN * width // line // _SHARE)
     all_turns = maximum(turns * share.of, 1)  # either may be 0
-    each = k.let("each", index(minimum(quotient(count + all_turns - 1, all_turns), _LINES * line)))
+    each = k.let("each", index(minimum(quotient(count + all_turns - 1, all_turns), lines * line)))
     first = k.let("asked", start + share.number * turns * each)
-    places = [0, *(k.let("place", index(minimum(i * line, each))) for i in range(1, _LINES))]
 
     def ask(turn: Index) -> None:
-        for place in places:
-            k.prefetch(b, (first + turn * each + place,))
+        for i in range(lines):
+            k.prefetch(b, (first + turn * each + i * line,))
 
     return ask
 

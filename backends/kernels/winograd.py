@@ -150,7 +150,8 @@ class _Part:
             start, top = k.let("start", index(part * depth)), k.let("top", index(row * tile.rows))
             length = depth if channels % depth == 0 else minimum(depth, channels - start)
             following = ((block * SIDE**2 + p) * channels + start + length) * tile.columns
-            meanwhile = ask_meanwhile(k, flat, following, length * tile.columns, length, Share(row, tiles))
+            share = Share(row, tiles)
+            meanwhile = ask_meanwhile(k, flat, following, length * tile.columns, length, share, tile.columns)
 
             def out(r: Expr, column: Expr, value: Expr) -> None:
                 place = (p, (top + r) * tile.columns + column)
