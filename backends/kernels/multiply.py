@@ -151,8 +151,12 @@ class _Product:
 
 
 def _adds_in_place(tile: Tile, outer: Sequence[Index]) -> bool:
-    """Whether sums wander otherwise: with one vector to multiply, or two where loops follow each other."""
-    return tile.fuses and tile.dtype == "float32" and tile.vectors <= (2 if outer else 1)
+    """Whether sums wander otherwise: with one vector to multiply, or several where loops follow each other.
+
+    Those stay in registers as well here, which must be enough: without, each is loaded where it is multiplied.
+    """
+    fits = (tile.rows + 1) * tile.vectors + 1 < tile.registers
+    return tile.fuses and tile.dtype == "float32" and (tile.vectors == 1 or (bool(outer) and fits))
 
 
 def _of_all(sums: list[Sums], v: int, place: Expr) -> Expr:

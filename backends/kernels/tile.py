@@ -62,7 +62,7 @@ class Tile:
     `dtype` is that of both operands: float32, int32, whose sums wrap around, or int16, which is summed as int32; then
     B may be int8, and A uint8. With uint8 A is that and B int8, also summed as int32: behind its depth B has rows that
     `packing_quads.pack_quads` made, for `spare` quads at most. `fuses`: whether one instruction multiplies and adds, or
-    multiplies, sums neighbours and adds.
+    multiplies, sums neighbours and adds. `registers`: those of the machine.
     """
 
     rows: int
@@ -71,6 +71,7 @@ class Tile:
     dtype: str = "float32"
     spare: int = 0
     fuses: bool = False
+    registers: int = 32
 
     @property
     def vectors(self) -> int:
@@ -108,7 +109,7 @@ def choose_tile(machine: Vectors, columns: Index, dtype: str = "float32", spare:
     taken = _TEMPORARIES if dtype == "uint8" and not fuses else 0
     heights = {width: _rows(machine, width, taken) for width in (1, 2, 3, 4)}
     sizes = [(h, w * machine.lanes) for w, h in heights.items() if h >= 2]
-    tiles = [Tile(h, w, machine.lanes, dtype, spare, fuses) for h, w in sizes]
+    tiles = [Tile(h, w, machine.lanes, dtype, spare, fuses, machine.registers) for h, w in sizes]
     return min(tiles, key=lambda tile: _cost(tile, columns))
 
 
