@@ -46,10 +46,8 @@ class NarrowProducts:
         left, narrow = _Quantized.of(inputs[0]), weights.astype(np.int8)
         if left is None or not (self.any_quads or spare_quads([narrow]) is not None):
             return None
-        attrs, names = {**node.attrs, "dtype": "int32"}, [node.results[0].name]
-        product = make_node(
-            node.op, [left.unsigned, constant(narrow)], attrs, source=node.source, names=names
-        ).results[0]
+        operands, attrs = [left.unsigned, constant(narrow)], {**node.attrs, "dtype": "int32"}
+        (product,) = make_node(node.op, operands, attrs, source=node.source, names=[node.results[0].name]).results
         if left.zero is None:
             return (product,)
         sums = constant(weights.sum(axis=0, dtype=np.int32))

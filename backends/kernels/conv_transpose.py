@@ -14,7 +14,7 @@ from tvm import tirx
 
 from tilewright.backends.kernels.conv import Conv, Load, Store, emit_conv
 from tilewright.backends.kernels.conv_last import ConvLast, emit_conv_last
-from tilewright.backends.kernels.loops import Buffer, Condition, Expr, Index, Loops
+from tilewright.backends.kernels.loops import Buffer, Condition, Expr, Index, Loops, index
 from tilewright.backends.kernels.packing_conv import Spread
 from tilewright.backends.kernels.patches import Axis
 from tilewright.backends.kernels.ranges import Indices, div_down, product, remainder
@@ -52,9 +52,8 @@ class ConvTranspose:
 
     def _axis(self, size: Index, spread: Spread) -> Axis:
         taps = spread.last - spread.first + 1
-        grown = -(-spread.growth // spread.stride)
         before = -spread.first
-        return Axis(size, taps, before=before, after=grown + taps - 1 - before)
+        return Axis(size, taps, before=before, after=spread.extra + taps - 1 - before)
 
 
 def emit_conv_transpose(
@@ -86,17 +85,17 @@ def emit_conv_transpose_last(
 
 def _interleaved(transposed: ConvTranspose, places: Indices, phase: Index) -> Indices:
     """The place of a phase's result."""
-    strides = [spread.stride for spread in transposed.spreads]
-    return tuple(j * s + d for j, s, d in zip(places, strides, _digits(phase, strides), strict=True))
+    digits = _digits(phase, [spread.stride for spread in transposed.spreads])
+    found = zip(places, transposed.spreads, digits, strict=True)
+    return tuple(j * spread.stride + (digit - spread.skipped) for j, spread, digit in found)
 
 
 def _exists(transposed: ConvTranspose, where: Indices) -> Condition:
-    """Whether there is such a result: the last of some phases may lie beyond the end."""
-    inside = [
-        place < size * spread.stride + spread.growth
-        for place, size, spread in zip(where, transposed.sizes, transposed.spreads, strict=True)
-        if spread.growth % spread.stride
-    ]
+    """Whether there is such a result: some phases' first or last may lie before the beginning or beyond the end."""
+    inside: list[Condition] = []
+    for place, size, spread in zip(where, transposed.sizes, transposed.spreads, strict=True):
+        inside += [index(place) >= 0] if spread.skipped else []
+        inside += [] if spread.is_whole else [place < size * spread.stride + spread.growth]
     return tirx.all(*inside) if inside else True
 
 

@@ -75,7 +75,8 @@ def pack_depthwise(weights: Array) -> Array:
 class Spread:
     """One axis of a transposed convolution: input place i adds to results i * stride + tap * dilation - before.
 
-    `growth` is how many results there are beyond stride times the size of the input.
+    `growth` is how many results there are beyond stride times the size of the input. Results are counted from `skipped`
+    places before the first: number j * stride + phase.
     """
 
     kernel: int
@@ -84,20 +85,52 @@ class Spread:
     before: int
     growth: int
 
+    @property
+    def skipped(self) -> int:
+        """So many that all phases reach equally far, if one reaches further otherwise."""
+        beyond = self.before % self.stride
+        return beyond if _reach(self, self.before - beyond) < _reach(self, self.before) else 0
+
+    @property
+    def _offset(self) -> int:
+        return self.before - self.skipped
+
     def tap(self, phase: int, distance: int) -> int | None:
         """The tap through which the input at j + distance reaches result j * stride + phase, if there is one."""
-        tap, rest = divmod(phase + self.before - distance * self.stride, self.dilation)
+        tap, rest = divmod(phase + self._offset - distance * self.stride, self.dilation)
         return tap if rest == 0 and 0 <= tap < self.kernel else None
 
     @property
     def first(self) -> int:
         """The least distance from which an input reaches a result."""
-        return -((self.dilation * (self.kernel - 1) - self.before) // self.stride)
+        return _first(self, self._offset)
 
     @property
     def last(self) -> int:
         """The greatest distance from which an input reaches a result."""
-        return (self.stride - 1 + self.before) // self.stride
+        return _last(self, self._offset)
+
+    @property
+    def extra(self) -> int:
+        """How many more j there are than places of the input."""
+        return -(-(self.growth + self.skipped) // self.stride)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all phases have a result for the last j."""
+        return (self.growth + self.skipped) % self.stride == 0
+
+
+def _first(spread: Spread, offset: int) -> int:
+    return -((spread.dilation * (spread.kernel - 1) - offset) // spread.stride)
+
+
+def _last(spread: Spread, offset: int) -> int:
+    return (spread.stride - 1 + offset) // spread.stride
+
+
+def _reach(spread: Spread, offset: int) -> int:
+    return _last(spread, offset) - _first(spread, offset)
 
 
 def spread_weights(weights: Array, groups: int, spreads: Sequence[Spread]) -> Array:
