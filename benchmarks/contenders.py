@@ -15,7 +15,7 @@ Load = Callable[[Path, int], Run]
 
 OURS = "Tilewright"
 ONNXRUNTIME, PATIENT, SINGLE = "onnxruntime", "onnxruntime, no spinning", "onnxruntime, 1 thread"
-OPENVINO = "OpenVINO"
+OPENVINO, ROUNDING = "OpenVINO", "OpenVINO, 8-bit activations"
 
 
 def load_tilewright(path: Path, threads: int) -> Run:
@@ -38,7 +38,8 @@ def load_onnxruntime(path: Path, threads: int, spinning: bool = True) -> Run:
     return partial(session.run, None)
 
 
-def load_openvino(path: Path, threads: int) -> Run:
+def load_openvino(path: Path, threads: int, rounding: bool = False) -> Run:
+    """`rounding`: whether it may round the activations that 8-bit weights multiply, as it does by default."""
     import openvino
 
     settings = {
@@ -46,6 +47,7 @@ def load_openvino(path: Path, threads: int) -> Run:
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,
     }
+    settings |= {} if rounding else {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
     request = openvino.Core().compile_model(str(path), "CPU", settings).create_infer_request()
     return partial(request.infer, share_inputs=True)
 
@@ -56,12 +58,14 @@ LOADERS: Mapping[str, Load] = {
     PATIENT: partial(load_onnxruntime, spinning=False),
     SINGLE: lambda path, threads: load_onnxruntime(path, 1),
     OPENVINO: load_openvino,
+    ROUNDING: partial(load_openvino, rounding=True),
 }
 
 
-def peers(threads: int) -> tuple[str, ...]:
-    """On one thread onnxruntime has none that could spin."""
-    return (ONNXRUNTIME, OPENVINO) if threads == 1 else (ONNXRUNTIME, PATIENT, SINGLE, OPENVINO)
+def peers(threads: int, narrow: bool = False) -> tuple[str, ...]:
+    """On one thread onnxruntime has none that could spin. `narrow`: whether the model has weights of 8 bits."""
+    found = (ONNXRUNTIME, OPENVINO) if threads == 1 else (ONNXRUNTIME, PATIENT, SINGLE, OPENVINO)
+    return (*found, ROUNDING) if narrow else found
 
 
 def is_onnxruntime(name: str) -> bool:

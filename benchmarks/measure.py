@@ -24,6 +24,7 @@ from tilewright import frontend
 from tilewright.checking import tolerance_for
 from tilewright.frontend import Imported
 from tilewright.ir.agreement import compare_value, worst
+from tilewright.ir.graph import Graph
 from tilewright.timing import compare
 
 IN_TURN = 1 / 20  # of the time for the rounds
@@ -42,12 +43,12 @@ def measure(case: Case, plan: Plan, without: Mapping[str, str]) -> Result:
     say(OURS)
     model = tw.compile(path, threads=case.threads, check=False)
     model.run(feed)
-    runs, failed = load_peers(path, feed, case.threads, without)
+    imported = frontend.read(path)
+    runs, failed = load_peers(path, feed, case.threads, without, has_narrow_weights(imported.graph))
     runs = {OURS: model.run, **runs}
     say("")
     rounds = play({name: partial(run, feed) for name, run in runs.items()}, plan)
     report = model.report(feed, repeats=3)
-    imported = frontend.read(path)
     result = Result(
         case,
         medians=rounds.medians(),
@@ -68,13 +69,18 @@ def say(runtime: str) -> None:
     print(json.dumps({"at": runtime}), flush=True)
 
 
+def has_narrow_weights(graph: Graph) -> bool:
+    """Whether there are matrices of 8 bits among the constants."""
+    return any(value.rank >= 2 and value.dtype in ("int8", "uint8") for value in graph.constants)
+
+
 def load_peers(
-    path: Path, feed: Feed, threads: int, without: Mapping[str, str]
+    path: Path, feed: Feed, threads: int, without: Mapping[str, str], narrow: bool
 ) -> tuple[dict[str, Run], dict[str, str]]:
-    """Each peer that can load and run the model, and why the others cannot."""
-    runs: dict[str, Run] = {}
-    failed = {name: reason for name, reason in without.items() if name in peers(threads)}
-    for name in peers(threads):
+    """Each peer that can load and run the model, and why the others cannot; `narrow` as `peers` has it."""
+    names, runs = peers(threads, narrow), dict[str, Run]()
+    failed = {name: reason for name, reason in without.items() if name in names}
+    for name in names:
         if name in without:
             continue
         say(name)

@@ -10,7 +10,9 @@ METHOD = """
 - onnxruntime as it is by default, where its threads spin for a while after a run, ready for the next;
 - onnxruntime without spinning (`session.intra_op.allow_spinning` = 0);
 - onnxruntime on one thread, where the others have more: small models can be faster so;
-- OpenVINO in float32 (`INFERENCE_PRECISION_HINT` f32, `PERFORMANCE_HINT` LATENCY, `INFERENCE_NUM_THREADS`).
+- OpenVINO in float32 (`INFERENCE_PRECISION_HINT` f32, `DYNAMIC_QUANTIZATION_GROUP_SIZE` 0, `PERFORMANCE_HINT` LATENCY,
+  `INFERENCE_NUM_THREADS`); and for models with weights of 8 bits also without the second setting: by default, and where
+  the processor has VNNI, it rounds what those multiply to 8 bits as well.
 
 All get the same arrays, and give arrays that belong to the caller. On one thread nothing spins, and the first stands
 for the first three. A peer that cannot load or run a model, or crashes, is left out of the row, and the page says why.
@@ -21,7 +23,8 @@ processor for 5 ms (at most 0.3 s), so that no runtime is charged for the spinni
 a run that is not timed, and timed runs for {plan.turn:g} s, at least one, whose median is the turn's time. There are
 {plan.least} to {plan.most} rounds, until {plan.seconds:g} s are over; at least two where a run takes seconds.
 
-**What.** The times are medians over all rounds; the fastest peer, in bold, is the one with the least. The ratio is its
+**What.** The times are medians over all rounds; the fastest peer, in bold, is the one with the least, of those whose
+error is within what the check of `tw.compile` allows; the others have their error beside their time. The ratio is its
 time over ours within a round: the table shows the median over the rounds, and the quartiles. Above 1, Tilewright is
 faster than all the others; below, it is a loss, and says so. Which peer is the fastest is chosen after the fact, which
 favours the peers where they are close.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from benchmarks.cases import counted
-from benchmarks.contenders import ONNXRUNTIME, OPENVINO, OURS, PATIENT, SINGLE
+from benchmarks.contenders import ONNXRUNTIME, OPENVINO, OURS, PATIENT, ROUNDING, SINGLE
 from benchmarks.costs import Costs, Start
 from benchmarks.method import METHOD
 from benchmarks.result import Result, geometric_mean, measured, thread_counts
@@ -19,7 +19,7 @@ writes this page, [the numbers](benchmarks.json) and the chart; nothing here is 
 
 ![The ratio of times for each model, sizes and number of threads](benchmarks.svg)
 """
-PEERS = (ONNXRUNTIME, PATIENT, SINGLE, OPENVINO)
+PEERS = (ONNXRUNTIME, PATIENT, SINGLE, OPENVINO, ROUNDING)
 
 
 def page(found: Survey) -> str:
@@ -94,10 +94,13 @@ def result_row(result: Result, peers: Sequence[str]) -> list[str]:
 
 
 def peer_cell(result: Result, peer: str) -> str:
-    """The fastest peer's time is bold."""
+    """The fastest peer's time is bold; one that computes something else has its error beside it."""
     if peer not in result.medians:
-        return "fails"
+        return "fails" if peer in result.failed else ""
     shown = milliseconds(result.medians[peer])
+    if not result.agrees(peer):
+        error = result.errors.get(peer)
+        return f"{shown} (differs)" if error is None else f"{shown} (error {error:.1e})"
     return f"**{shown}**" if peer == result.peer else shown
 
 

@@ -46,8 +46,13 @@ class Result:
 
     @property
     def peer(self) -> str:
-        """The fastest of the others."""
-        return min(self.ratios, key=lambda name: self.medians[name])
+        """The fastest of the others that compute the same."""
+        return min(filter(self.agrees, self.ratios), key=lambda name: self.medians[name])
+
+    def agrees(self, name: str) -> bool:
+        """Whether a runtime's error is within the tolerance; onnxruntime is what the others are held to."""
+        error = self.errors.get(name)
+        return is_onnxruntime(name) or (error is not None and error <= self.tolerance)
 
     @property
     def onnxruntime(self) -> str:
@@ -56,7 +61,7 @@ class Result:
 
     @property
     def ratio(self) -> Spread:
-        """The fastest peer's time over ours: above 1, ours is faster than all of them."""
+        """That peer's time over ours: above 1, ours is faster than all of them."""
         return self.ratios[self.peer]
 
     @property

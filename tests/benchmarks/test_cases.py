@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.cases import NAMES, Case, all_sizes, cases
-from benchmarks.contenders import ONNXRUNTIME, OPENVINO, PATIENT, SINGLE, peers
+from benchmarks.contenders import ONNXRUNTIME, OPENVINO, PATIENT, ROUNDING, SINGLE, peers
 from examples.model_zoo import MODELS
 
 
@@ -41,3 +41,4 @@ def test_cases() -> None:
 def test_nothing_spins_on_one_thread() -> None:
     assert peers(1) == (ONNXRUNTIME, OPENVINO)
     assert peers(2) == (ONNXRUNTIME, PATIENT, SINGLE, OPENVINO)
+    assert peers(1, narrow=True) == (ONNXRUNTIME, OPENVINO, ROUNDING)

@@ -9,10 +9,10 @@ from xml.etree import ElementTree
 
 from benchmarks.cases import Case
 from benchmarks.chart import Axis, chart
-from benchmarks.contenders import OURS
+from benchmarks.contenders import OURS, ROUNDING
 from benchmarks.kernels_page import kernels_page
 from benchmarks.models import keep
-from benchmarks.page import page, table
+from benchmarks.page import page, peer_cell, table
 from benchmarks.rounds import THOROUGH, Spread
 from benchmarks.summary import rows_of, shown_error, tables
 from benchmarks.table import missed
@@ -57,6 +57,14 @@ def test_page() -> None:
     assert "Only 2 of the 15 models" in text and "A quick run" in text
     assert "timed runs for 0.03 s" in text
     assert "A quick run" not in page(replace(survey(), plan=THOROUGH))
+
+
+def test_a_peer_that_computes_something_else_has_its_error_beside_its_time() -> None:
+    found = result(2.0)
+    found = replace(found, medians={**found.medians, ROUNDING: 5e-4}, errors={**found.errors, ROUNDING: 0.015})
+    assert peer_cell(found, ROUNDING) == "0.5 (error 1.5e-02)"
+    assert peer_cell(replace(found, errors={**found.errors, ROUNDING: None}), ROUNDING) == "0.5 (differs)"
+    assert peer_cell(result(2.0), ROUNDING) == ""
 
 
 def test_columns_of_markdown() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from benchmarks.cases import Case
-from benchmarks.contenders import OPENVINO, PATIENT
+from benchmarks.contenders import OPENVINO, PATIENT, ROUNDING
 from benchmarks.result import Result, geometric_mean, measured, thread_counts
+from benchmarks.rounds import Spread
 from benchmarks.survey import running_at_death
 from tests.benchmarks.results import result, survey
 
@@ -17,6 +19,24 @@ def test_the_fastest_peer() -> None:
     found = result(2.0)
     assert (found.peer, found.onnxruntime, found.ratio.middle) == (PATIENT, PATIENT, 2.0)
     assert found.over_floor == pytest.approx(4.0)
+
+
+def with_rounding(error: float | None) -> Result:
+    """Another is twice as fast as we are, and so far off."""
+    found = result(2.0)
+    return replace(
+        found,
+        medians={**found.medians, ROUNDING: 5e-4},
+        ratios={**found.ratios, ROUNDING: Spread(0.5, 0.5, 0.5)},
+        errors={**found.errors, ROUNDING: error},
+    )
+
+
+@pytest.mark.parametrize("error", [2e-4, None])
+def test_a_peer_that_computes_something_else_is_not_the_fastest(error: float | None) -> None:
+    assert with_rounding(error).peer == PATIENT
+    assert with_rounding(error).ratio.middle == 2.0
+    assert with_rounding(1e-4).peer == ROUNDING
 
 
 def test_there_and_back_through_json() -> None:
