@@ -49,7 +49,7 @@ class QuantizedLstm(Lstm):
         task = self.task
         with task.k.serial(task.count, name="r") as r:
             self._round(r)
-        task.multiply(self.rounded, 0, 4, self._scaled)
+        task.multiply(s, self.rounded, 0, 4, self._scaled)
         task.rows(s, 0, 4, self.row, last=True)
 
     def _scaled(self, r: Expr, column: Expr, total: Expr) -> Expr:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from tvm import tirx
+
 from tilewright.backends.kernels.loops import (
     Buffer,
     Expr,
@@ -17,6 +19,7 @@ from tilewright.backends.kernels.loops import (
     ceildiv,
     minimum,
     product,
+    remainder,
 )
 from tilewright.backends.kernels.multiply import multiply
 from tilewright.backends.kernels.ranges import cover, div_up, fits, maximum, named, nested
@@ -141,14 +144,17 @@ class Task:
             with nested(self.k, (self.count, self.layer.hidden)) as (r, j):
                 self.k.store(last, (self.direction, self.first + r, j), state[r, j])
 
-    def multiply(self, left: Buffer, first: int, count: int, finish: Finish | None = None) -> None:
-        """gates[r, g] = left[r] @ weights[g] for `count` gates from `first` on, and all rows.
+    def multiply(self, s: Expr, left: Buffer, first: int, count: int, finish: Finish | None = None) -> None:
+        """gates[r, g] = left[r] @ weights[g] for `count` gates from `first` on, and all rows, in step `s`.
 
-        `finish(r, column, sum)` is stored instead of the sum, if it is given.
+        `finish(r, column, sum)` is stored instead of the sum, if it is given. Every other step goes through the weights
+        from the end: where they are more than a cache holds, it has those that were last.
         """
         k, tile = self.k, self.tile
         blocks, heights = count * self.blocks, ceildiv(self.count, tile.rows)
-        with k.serial(blocks, start=first * self.blocks, name="block") as block, k.serial(heights, name="i") as i:
+        with k.serial(blocks, name="b") as b, k.serial(heights, name="i") as i:
+            at = tirx.Select(remainder(s, 2) > 0, blocks - 1 - b, b)
+            block = k.let("block", first * self.blocks + at)
             start = k.let("start", i * tile.rows)
             height = tile_height(k, tile, self.count, start)
 

@@ -69,7 +69,7 @@ class Lstm:
         self.hidden, self.cell = task.states
 
     def step(self, s: Expr) -> None:
-        self.task.multiply(self.hidden, 0, 4)
+        self.task.multiply(s, self.hidden, 0, 4)
         self.task.rows(s, 0, 4, self.row, last=True)
 
     def row(self, r: Expr) -> None:
@@ -113,12 +113,12 @@ class Gru:
 
     def step(self, s: Expr) -> None:
         task = self.task
-        task.multiply(self.hidden, 0, 3 if self.linear else 2)
+        task.multiply(s, self.hidden, 0, 3 if self.linear else 2)
         if self.linear:
             task.rows(s, 0, 3, self._whole_row, last=True)
             return
         task.rows(s, 0, 2, self._reset_row, last=False)
-        task.multiply(self.reset, 2, 1)
+        task.multiply(s, self.reset, 2, 1)
         task.rows(s, 2, 1, self._update, last=True)
 
     def _whole_row(self, r: Expr) -> None:
@@ -161,7 +161,7 @@ class Rnn:
         (self.f,) = functions(task, attrs, direction, 1)
 
     def step(self, s: Expr) -> None:
-        self.task.multiply(self.hidden, 0, 1)
+        self.task.multiply(s, self.hidden, 0, 1)
         self.task.rows(s, 0, 1, self._row, last=True)
 
     def _row(self, r: Expr) -> None:
