@@ -14,6 +14,7 @@ from tilewright.draw import (
     Choice,
     Sizes,
     baked_choices,
+    few_sequences,
     index_limits,
     random_inputs,
     size_choices,
@@ -194,6 +195,6 @@ def _random_feeds(
     graph: Graph, ports: Sequence[TensorInfo], rng: np.random.Generator, choices: Sequence[Choice]
 ) -> Iterator[Feed]:
     limits = index_limits(graph)
-    drawn: list[Sizes] = list(size_choices(ports, choices))
+    drawn: list[Sizes] = list(size_choices(ports, choices, few_sequences(graph)))
     for sizes in drawn * DRAWS if len(drawn) == 1 else drawn:
         yield random_inputs(ports, sizes, rng, limits)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,8 +65,19 @@ def baked_choices(graph: Graph) -> Iterator[Choice]:
         yield Choice(1, size, size, size)
 
 
-def size_choices(ports: Sequence[TensorInfo], choices: Iterable[Choice] = CHOICES) -> Iterator[dict[str, int]]:
-    """Sizes for the symbols of `ports`, the likeliest to be accepted first; without symbols one empty choice."""
+def few_sequences(graph: Graph) -> frozenset[str]:
+    """The symbols of sizes that are small: quantized recurrent layers would share a scale among many sequences."""
+    batches = (node.inputs[0].shape[1] for node in graph.nodes if node.op.name == "quantized_lstm")
+    return frozenset(str(batch) for batch in batches)
+
+
+def size_choices(
+    ports: Sequence[TensorInfo], choices: Iterable[Choice] = CHOICES, few: Collection[str] = ()
+) -> Iterator[dict[str, int]]:
+    """Sizes for the symbols of `ports`, the likeliest to be accepted first; without symbols one empty choice.
+
+    Those of `few` are at most `FEWEST_SEQUENCES`.
+    """
     if not symbols(d for port in ports for d in port.shape):
         yield {}
         return
@@ -75,7 +86,8 @@ def size_choices(ports: Sequence[TensorInfo], choices: Iterable[Choice] = CHOICE
         for port in ports:
             for axis, dim in enumerate(port.shape):
                 for name in symbols([dim]):
-                    sizes.setdefault(name, _size(choice, axis, port.shape))
+                    size = _size(choice, axis, port.shape)
+                    sizes.setdefault(name, min(size, FEWEST_SEQUENCES) if name in few else size)
         yield sizes
 
 

@@ -115,11 +115,13 @@ def dynamic_quantize_matmul(c: Call) -> Value:
 
 
 def gemm(c: Call) -> Value:
-    """alpha * A @ B + C, where C is int32 in units of alpha times both scales; float where no scale is given for it."""
-    sides = [(c[0], c.optional(2)), (c[3], c.optional(5))]
-    left, right = (centred(c, *side, trailing=0) for side in sides)
+    """alpha * A @ B + C, where C is int32 in units of alpha times both scales; float where no scale is given for it.
+
+    B may have a scale and a zero point for each column of the result.
+    """
+    left = centred(c, c[0], c.optional(2))
     left = c.transpose(left, (1, 0)) if c.flag("transA") else left
-    right = gemm_right(c, right)
+    right = gemm_right(c, centred(c, c[3], c.optional(5), trailing=int(c.flag("transB"))))
     product = c.apply("matmul", left, right)
     if (bias := c.optional(6)) is not None:
         product = c.apply("add", product, bias)

@@ -63,6 +63,20 @@ def test_nobody_asks_how_far_the_results_move_where_they_agree_or_have_another_s
     assert not check(lambda feed: [-feed["x"][:1]], nudged).passed
 
 
+@pytest.mark.parametrize(("share", "passes"), [(0.2, True), (0.6, False)])
+def test_results_that_differ_by_steps_at_some_elements_are_alike(share: float, passes: bool) -> None:
+    """As where a model rounds what it returns: no input is without such an element."""
+
+    def at_some(feed: Feed) -> Sequence[Array]:
+        [result] = off(0)(feed)
+        moved = np.arange(result.size).reshape(result.shape) < share * result.size
+        return [result + moved * np.float32(0.02) * np.abs(result).max()]
+
+    report = check(at_some, lambda seed: off(0.015))
+    assert report.passed == passes
+    assert report.undetermined != passes
+
+
 def test_a_model_that_is_never_alike_fails() -> None:
     report = check(off(0.02), lambda seed: off(0.02))
     assert report.undetermined

@@ -58,6 +58,10 @@ CASES = [
         " { y = com.microsoft.QGemm <transB = 1, alpha = 0.5> (a, d, z, b, d, u, c, o, v) }"
     ),
     (
+        "(uint8[n, 4] a, int8[3, 4] b) => (float[] y) <float d = {0.5}, uint8 z = {1}, float[3] e = {0.1, 0.2, 0.3},"
+        " int8[3] u = {2, 1, 0}> { y = com.microsoft.QGemm <transB = 1> (a, d, z, b, e, u) }"
+    ),
+    (
         "(uint8[4, n] a, int8[4, 3] b) => (float[] y) <float d = {0.5}, uint8 z = {1}, float[3] e = {0.1, 0.2, 0.3},"
         " int8[3] u = {2, 1, 0}> { y = com.microsoft.QGemm <transA = 1> (a, d, z, b, e, u) }"
     ),
