@@ -48,15 +48,16 @@ from tilewright.backends.kernels.tile import (
 
 Load = Callable[..., Expr]
 Store = Callable[..., None]
+Left = Callable[[Index], Load]
 
 _ROWS_AT_ONCE = 256  # rows of A that share one pass over B, at most
 _LEAST = 4  # tiles of rows that share one pass over B
 _BLOCKS = 8  # of columns, at least, for products in steps, whose tasks are as few as these
 _CACHE = 3 << 16  # bytes of A that stay in the second-level cache while B passes by
-_DEEP = 3 << 15  # bytes of a block of B, of which the second-level cache keeps too little beside A
+DEEP = 3 << 15  # bytes of a block of B, of which the second-level cache keeps too little beside A
 _FAR = 1 << 18  # bytes of B, of which the second-level cache keeps little from one pass to the next
 _VAST = 1 << 24  # bytes of B that come from memory in each pass: as many rows of A share one as may
-_PIECE = 6 << 10  # elements of B that stay in the first-level cache beside rows of A
+PIECE = 6 << 10  # elements of B that stay in the first-level cache beside rows of A
 _ROWS_TOGETHER = 132  # rows of A that pass by a piece of B, about
 
 
@@ -84,12 +85,11 @@ def gemm(
         _gemm_at_once(k, tile, rows, columns, depth, a, b, store, ahead)
 
     def in_steps() -> None:
-        step = _even_step(depth, _PIECE // tile.columns)
-        steps = _Steps(step, 0, lambda block: lambda start, _: _rows_from(b, block, quotient(start, tile.steps)))
-        _gemm_in_steps(k, tile, rows, columns, depth, a, b, store, steps, ahead)
+        step = _even_step(depth, PIECE // tile.columns)
+        gemm_in_steps(k, tile, rows, columns, depth, step, _from(a), b, store, ahead)
 
     known = isinstance(depth, int) and isinstance(columns, int)
-    if not known or depth * tile.columns * itemsize(b) <= _DEEP or columns < _BLOCKS * tile.columns:
+    if not known or depth * tile.columns * itemsize(b) <= DEEP or columns < _BLOCKS * tile.columns:
         at_once()
     elif isinstance(rows, int):
         (in_steps if rows > _LEAST * tile.rows else at_once)()
@@ -145,7 +145,7 @@ def gemm_of_scaled(
 ) -> None:
     """`gemm` for float32 and a B that `scaled.pack_scaled_b` made: each piece becomes float32 beside its rows of A."""
     tile = tile.for_rows(rows)
-    step = _even_step(depth, _PIECE // tile.columns)
+    step = _even_step(depth, PIECE // tile.columns)
 
     def pieces(block: Expr) -> Callable[[Expr, Expr], Load]:
         piece = k.scratch("piece", (step, tile.columns), tile.dtype)
@@ -161,7 +161,32 @@ def gemm_of_scaled(
         return take
 
     steps = _Steps(step, ROWS_OF_SCALES, pieces)
-    _gemm_in_steps(k, tile, rows, columns, depth, a, b, store, steps, ahead)
+    _gemm_in_steps(k, tile, rows, columns, depth, _from(a), b, store, steps, ahead)
+
+
+def gemm_in_steps(
+    k: Loops,
+    tile: Tile,
+    rows: Index,
+    columns: int,
+    depth: int,
+    step: int,
+    left: Left,
+    b: Buffer,
+    store: Store,
+    ahead: Ahead | None = None,
+) -> None:
+    """`gemm` that sums `step` products at once, so that this much of B stays in the first-level cache.
+
+    `left(start)` prepares a sum from the product `start` on, and gives `a(i, d)`, which counts from there.
+    """
+    tile = tile.for_rows(rows)
+    steps = _Steps(step, 0, lambda block: lambda start, _: _rows_from(b, block, quotient(start, tile.steps)))
+    _gemm_in_steps(k, tile, rows, columns, depth, left, b, store, steps, ahead)
+
+
+def _from(a: Load) -> Left:
+    return lambda start: lambda i, d: a(i, start + d)
 
 
 def _scales(k: Loops, tile: Tile, b: Buffer, block: Expr) -> Buffer:
@@ -193,7 +218,7 @@ def _gemm_in_steps(
     rows: Index,
     columns: int,
     depth: int,
-    a: Load,
+    left: Left,
     b: Buffer,
     store: Store,
     steps: _Steps,
@@ -212,8 +237,9 @@ def _gemm_in_steps(
         take = steps.pieces(block)
         with k.serial(quotient(depth + steps.length - 1, steps.length), name="s") as s:
             start = k.let("start", s * steps.length)
-            length = k.let("length", index(minimum(depth - start, steps.length)))
-            piece = take(start, length)
+            whole = depth % steps.length == 0
+            length = steps.length if whole else k.let("length", index(minimum(depth - start, steps.length)))
+            piece, a = take(start, length), left(start)
             with k.serial(ceildiv(count, tile.rows), name="t") as t:
                 following = quotient(start + steps.length, tile.steps) + steps.first
                 share = Share(t, ceildiv(count, tile.rows))
@@ -222,11 +248,11 @@ def _gemm_in_steps(
                     with k.when(start + steps.length >= depth):
                         ask_ahead(k, tile, lambda r, c: ahead(first + r, block * tile.columns + c), t * tile.rows)
                 _add_tile(k, tile, t * tile.rows, count, length, s > 0,
-                          lambda r, d: a(first + r, start + d), piece, sums, meanwhile=meanwhile)  # fmt: skip
+                          lambda r, d, a=a: a(first + r, d), piece, sums, meanwhile=meanwhile)  # fmt: skip
         if tile.spare:
             load = _rows_from(b, block, 0)
             with k.serial(ceildiv(count, tile.rows), name="t") as t:
-                _add_tile(k, tile, t * tile.rows, count, 0, True, lambda r, d: a(first + r, d), load, sums,
+                _add_tile(k, tile, t * tile.rows, count, 0, True, lambda r, d: left(0)(first + r, d), load, sums,
                           tile.spare_quads(depth, load))  # fmt: skip
         width = minimum(columns - block * tile.columns, tile.columns) if columns % tile.columns else tile.columns
         with k.serial(count, name="r") as r:
