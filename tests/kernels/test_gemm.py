@@ -48,7 +48,7 @@ def check_close(result: Array, a: Array, b: Array, extra: Array | float = 0) -> 
 def steps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """As weights that caches keep, as those that they keep a block of, and as those that are multiplied in steps."""
     monkeypatch.setattr(gemm_module, "_FAR", 1 << 60 if request.param == "near" else 0)
-    monkeypatch.setattr(gemm_module, "_DEEP", 0 if request.param == "deep" else 1 << 60)
+    monkeypatch.setattr(gemm_module, "DEEP", 0 if request.param == "deep" else 1 << 60)
     monkeypatch.setattr(gemm_module, "_BLOCKS", 0)
 
 
