@@ -34,8 +34,9 @@ class NarrowProducts:
         return graph.map_nodes(self._narrowed)
 
     def _narrowed(self, node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
-        if not _is_summed_in_pairs(node):
-            return None
+        found = _conv_in_quads(node, inputs) if self.any_quads else None
+        if found is not None or not _is_summed_in_pairs(node):
+            return found
         return self._in_quads(node, inputs) or _in_pairs(node, inputs)
 
     def _in_quads(self, node: Node, inputs: Sequence[Value]) -> Sequence[Value] | None:
@@ -57,6 +58,36 @@ class NarrowProducts:
 narrow_products = NarrowProducts()
 
 
+def _conv_in_quads(node: Node, inputs: Sequence[Value]) -> Sequence[Value] | None:
+    """A convolution of 8 bits, less what the zero point of the image takes off; None: it cannot be."""
+    if node.op.name != "conv" or node.inputs[0].dtype != "int32" or not node.attrs["channels_last"]:
+        return None
+    image, weights = _Quantized.of(inputs[0]), inputs[1].data
+    if image is None or image.number is None or weights is None or not _fits(bounds(inputs[1]), "int8"):
+        return None
+    missing = -weights.shape[1] % QUAD
+    if (missing and node.attrs["groups"] > 1) or not all(isinstance(pad, int) for pad in node.attrs["pads"]):
+        return None
+    padded, pads = _padded(image, node.attrs["pads"], missing)
+    filled = np.pad(weights.astype(np.int8), ((0, 0), (0, missing), *[(0, 0)] * (weights.ndim - 2)))
+    attrs = {**node.attrs, "pads": pads, "dtype": "int32"}
+    operands, names = [padded, constant(filled), *inputs[2:]], [node.results[0].name]
+    (product,) = make_node(node.op, operands, attrs, source=node.source, names=names).results
+    if not image.number:
+        return (product,)
+    sums = weights.sum(axis=tuple(range(1, weights.ndim)), dtype=np.int32)
+    return (apply("sub", product, constant(sums * np.int32(image.number)), source=node.source),)
+
+
+def _padded(image: _Quantized, pads: Sequence[int], missing: int) -> tuple[Value, Sequence[int]]:
+    """The image with `missing` channels more and, where they are not zeros, its pads; and the pads that are left."""
+    if not missing and not (image.number and any(pads)):
+        return image.unsigned, pads
+    rank = len(pads) // 2
+    before, after = (0, *pads[:rank], 0), (0, *pads[rank:], missing)
+    return apply("pad", image.unsigned, before=before, after=after, value=image.number), (0,) * len(pads)
+
+
 def _in_pairs(node: Node, inputs: Sequence[Value]) -> Sequence[Value] | None:
     left, right, *rest = inputs
     narrow = next((n for n in ("int8", "int16") if _fits(bounds(node.inputs[1]), n)), None)
@@ -74,6 +105,14 @@ class _Quantized:
     unsigned: Value
     zero: Value | None
 
+    @property
+    def number(self) -> int | None:
+        """The zero point, if it is one that is known."""
+        if self.zero is None:
+            return 0
+        data = self.zero.data
+        return int(data.reshape(())) if data is not None and data.size == 1 else None
+
     @classmethod
     def of(cls, value: Value) -> _Quantized | None:
         quantized, zero = value, None
@@ -90,7 +129,9 @@ class _Quantized:
 
 
 def _sum(a: Value | None, b: Value) -> Value:
-    return b if a is None else apply("add", a, b)
+    if a is None:
+        return b
+    return apply("add", a, b) if a.data is None else constant(a.data + b.data)
 
 
 def _is_summed_in_pairs(node: Node) -> bool:

@@ -47,9 +47,9 @@ def emit_conv_deep(
     high, wide = conv.axes
     flat = k.view(image, (conv.batch * high.size * wide.size * conv.channels,))
     if high.is_padded or wide.is_padded:
-        flat, high, wide = _padded(k, tile.lanes, conv, flat)
+        flat, high, wide = _padded(k, tile.lanes, tile.dtype, conv, flat)
     depth, step = conv.terms, step_of(conv, tile)
-    blocks, columns = (int(size) for size in (weights.shape[1], weights.shape[-1]))
+    blocks, width = (int(size) for size in (weights.shape[1], weights.shape[-1]))
     pitch = int(wide.size) * conv.channels
     run = _run(conv)
 
@@ -65,7 +65,7 @@ def emit_conv_deep(
         first = k.let("tap", index(taken(start)))
         return lambda place, d: flat[_first(place, high, wide, conv.channels) + first + d]
 
-    packed = k.view(weights, (blocks, depth, columns))
+    packed = k.view(weights, (blocks, depth // tile.steps, width))
     gemm_in_steps(k, tile, conv.places, conv.outputs, depth, step, left, packed, store, ahead)
 
 
@@ -78,12 +78,12 @@ def _first(place: Index, high: Axis, wide: Axis, channels: int) -> Index:
     return line * (int(wide.size) * channels) + column * (wide.stride * channels)
 
 
-def _padded(k: Loops, lanes: int, conv: ConvLast, image: Buffer) -> tuple[Buffer, Axis, Axis]:
+def _padded(k: Loops, lanes: int, dtype: str, conv: ConvLast, image: Buffer) -> tuple[Buffer, Axis, Axis]:
     """A copy of the images with their padding, and its axes."""
     high, wide = conv.axes
     down, across = reads(high, high.results), reads(wide, wide.results)
     pitch = across * conv.channels
-    copy = k.scratch("padded", (conv.batch * down * pitch,), "float32")
+    copy = k.scratch("padded", (conv.batch * down * pitch,), dtype)
     block = Block((), 0, 0, high.results, wide.results)
     with tasks(k, (conv.batch, down), conv.batch * (down * pitch) >= _COPY_WORK) as (n, y):
         start = (n * down + y) * pitch

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
+
 from tilewright.backends.kernels.conv_deep import emit_conv_deep, step_of
 from tilewright.backends.kernels.conv_last import ConvLast
 from tilewright.backends.kernels.gemm import DEEP
@@ -28,8 +30,8 @@ def declines(group: Group) -> str:
         return reason
     node = group.anchor
     assert node is not None
-    if node.inputs[0].dtype != "float32" or node.attrs["groups"] > 1:
-        return "its products are integers, or in groups"
+    if node.attrs["groups"] > 1:
+        return "is in groups"
     if not all(isinstance(size, int) for size in (*node.inputs[0].shape[1:], *node.results[0].shape[1:])):
         return "its sizes are dynamic"
     conv = _sizes(group, node)
@@ -37,8 +39,8 @@ def declines(group: Group) -> str:
         return "has more than two axes"
     if math.prod(int(axis.results) for axis in conv.axes) > _PLACES:
         return "its images are large"
-    tile = _tile(group, conv)
-    if conv.terms * tile.columns * 4 <= DEEP:
+    tile = _tile(group, node, conv)
+    if conv.terms * tile.columns * np.dtype(node.inputs[1].dtype).itemsize <= DEEP:
         return "the cache keeps its weights"
     return "" if step_of(conv, tile) else "its channels do not fall into steps"
 
@@ -48,8 +50,8 @@ def _sizes(group: Group, node: Node) -> ConvLast:
     return replace(conv, axes=normalised(conv.axes)[0])
 
 
-def _tile(group: Group, conv: ConvLast) -> Tile:
-    return choose_tile(Vectors.of(group.target), conv.outputs)
+def _tile(group: Group, node: Node, conv: ConvLast) -> Tile:
+    return choose_tile(Vectors.of(group.target), conv.outputs, node.inputs[0].dtype)
 
 
 def emit(group: Group) -> Mapping[Value, Layout]:
@@ -57,9 +59,9 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     assert node is not None
     image, weights, *bias = node.inputs
     conv = _sizes(group, node)
-    tile = _tile(group, conv)
-    packing = partial(pack_conv_last, groups=1, columns=tile.columns)
-    layouts = {weights: Layout(packing, packed_conv_last_shape(weights.shape, 1, tile.columns))}
+    tile = _tile(group, node, conv)
+    packing = partial(pack_conv_last, groups=1, columns=tile.columns, steps=tile.steps)
+    layouts = {weights: Layout(packing, packed_conv_last_shape(weights.shape, 1, tile.columns, tile.steps))}
     group.place(layouts, held=node.results[0])
     finish = group.finisher(node.results[0])
     places = group.shape(node.results[0])[:-1]

@@ -1,6 +1,7 @@
 """What register tiles multiply: numbers that are summed in their own type, or 16-bit integers in pairs.
 
-Matrix products also take unsigned 8 bits, in fours or pairs: see the rule for them.
+Some processors take 8 bits in fours, the left without a sign. Matrix products take such everywhere: see the rule for
+them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from tilewright.backends.kernels.tile import SUMMED
 from tilewright.backends.target import Target
 from tilewright.ir.dims import Dim
 from tilewright.ir.graph import Node
+from tilewright.ir.quads import QUAD
 
 
 def unsuited(node: Node, target: Target, depth: Dim) -> str:
@@ -18,6 +20,8 @@ def unsuited(node: Node, target: Target, depth: Dim) -> str:
     total = node.results[0].dtype
     if left == right == total and left in SUMMED:
         return ""
+    if (left, right, total) == ("uint8", "int8", "int32") and target.sums_neighbours:
+        return "" if isinstance(depth, int) and depth % QUAD == 0 else "sums no whole quads of 8-bit products"
     if left != "int16" or right not in WEIGHTS or total != "int32":
         return f"sums products of {left} and {right} as {total}"
     if not has_pairs(target):
