@@ -13,11 +13,7 @@ import numpy as np
 
 from tilewright.ir.graph import Graph, Node, Value, apply, constant, make_node
 from tilewright.ir.quads import QUAD, spare_quads
-
-_LIMITS = {name: (int(np.iinfo(name).min), int(np.iinfo(name).max)) for name in ("int8", "uint8", "int16", "uint16")}
-_MOVES = ("expand", "reshape", "slice", "transpose")  # whose elements are those of the input, unlike a cubic resize
-
-Bounds = tuple[int, int]
+from tilewright.passes.bounds import LIMITS, Bounds, bounds
 
 
 @dataclass(frozen=True)
@@ -63,10 +59,10 @@ def _conv_in_quads(node: Node, inputs: Sequence[Value]) -> Sequence[Value] | Non
     if node.op.name != "conv" or node.inputs[0].dtype != "int32" or not node.attrs["channels_last"]:
         return None
     image, weights = _Quantized.of(inputs[0]), inputs[1].data
-    if image is None or image.number is None or weights is None or not _fits(bounds(inputs[1]), "int8"):
+    if image is None or image.number not in range(256) or weights is None or not _fits(bounds(inputs[1]), "int8"):
         return None
     missing = -weights.shape[1] % QUAD
-    if (missing and node.attrs["groups"] > 1) or not all(isinstance(pad, int) for pad in node.attrs["pads"]):
+    if (missing and node.attrs["groups"] > 1) or not all(isinstance(p, int) and p >= 0 for p in node.attrs["pads"]):
         return None
     padded, pads = _padded(image, node.attrs["pads"], missing)
     filled = np.pad(weights.astype(np.int8), ((0, 0), (0, missing), *[(0, 0)] * (weights.ndim - 2)))
@@ -147,22 +143,5 @@ def _is_summed_in_pairs(node: Node) -> bool:
 
 
 def _fits(found: Bounds | None, dtype: str) -> bool:
-    low, high = _LIMITS[dtype]
+    low, high = LIMITS[dtype]
     return found is not None and low <= found[0] and found[1] <= high
-
-
-def bounds(value: Value) -> Bounds | None:
-    """The least and the greatest number that an integer value can hold, as far as its making tells; None: unknown."""
-    if value.data is not None:
-        return (int(value.data.min()), int(value.data.max())) if value.data.size else (0, 0)
-    if value.dtype in _LIMITS:
-        return _LIMITS[value.dtype]
-    node = value.node
-    if node is None:
-        return None
-    if node.op.name == "cast" and node.inputs[0].dtype in _LIMITS:
-        return _LIMITS[node.inputs[0].dtype]
-    if node.op.name == "sub":
-        left, right = map(bounds, node.inputs)
-        return None if left is None or right is None else (left[0] - right[1], left[1] - right[0])
-    return bounds(node.inputs[0]) if node.op.name in _MOVES else None

@@ -10,6 +10,7 @@ from tilewright.ir.graph import Graph, Node, Value, make_node
 from tilewright.ir.verify import verify
 from tilewright.passes.attention import attention
 from tilewright.passes.channels_last import channels_last
+from tilewright.passes.exact_floats import exact_floats
 from tilewright.passes.fold_constants import fold_constants
 from tilewright.passes.fold_scales import fold_scales
 from tilewright.passes.fuse import fuse
@@ -46,6 +47,7 @@ PIPELINE: tuple[Pass, ...] = (
     fold_constants,
     share_subexpressions,
     merge_products,
+    exact_floats,
     channels_last,
     resize_by_axes,
     simplify,

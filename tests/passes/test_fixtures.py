@@ -13,14 +13,17 @@ from tests.passes.meaning import assert_same_meaning, draw
 from tilewright.ir.parse import parse
 from tilewright.ir.show import show
 from tilewright.ir.verify import verify
+from tilewright.passes.narrow_products import NarrowProducts
 from tilewright.passes.pipeline import Pass
 
 CASES = all_cases()
 
 
 def pass_of(case: Case) -> Pass:
-    """A fixture file is named after its pass, perhaps with a part of it behind: simplify_algebra."""
+    """A fixture file is named after its pass, perhaps with a part of it, or an option, behind: simplify_algebra."""
     name = case.file.stem
+    if name == "narrow_products_quads":
+        return NarrowProducts(any_quads=True)
     name = "simplify" if name.startswith("simplify") else name
     found: Pass = getattr(import_module(f"tilewright.passes.{name}"), name)
     return found
