@@ -12,7 +12,7 @@ from tilewright.backends.kernels.loops import TURN, Buffer, Expr, Index, Loops, 
 from tilewright.backends.kernels.quads import SpareQuads
 from tilewright.backends.kernels.ranges import nested
 from tilewright.backends.kernels.summation import Blocks
-from tilewright.backends.kernels.tile import TOGETHER, Meanwhile, Tile
+from tilewright.backends.kernels.tile import SUMS, TOGETHER, Meanwhile, Tile
 
 Load = Callable[..., Expr]
 Sums = list[Buffer]  # one buffer for each column of registers
@@ -76,7 +76,7 @@ class _Product:
     def sums(self, extents: Sequence[Index], count: Index, lead: Sequence[Expr] = (), start: Index = 0) -> list[Sums]:
         """Over all of `extents` and `count` steps from `start` on, where the first extents are at `lead`."""
         k = self.k
-        splits = max(1, 8 // (self.rows * self.tile.vectors))
+        splits = max(1, SUMS // (self.rows * self.tile.vectors))
         together = max(splits, 1 + self.in_place) if self.meanwhile is None else TURN
         sums = [self._zeros(f"sum{s}") for s in range(splits)]
         whole = quotient(count, together)

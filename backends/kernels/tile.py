@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -31,6 +32,7 @@ TOGETHER = {"int16": (2, pairs), "uint8": (4, quads)}
 _TEMPORARIES = 3  # registers that products of neighbours pass through
 _ADDRESSES = 8  # rows of A whose addresses stay in registers
 LINE = 64  # bytes that one prefetch brings
+SUMS = 8  # that are independent hide the latency of a multiply-add: smaller tiles keep several for each element
 _SHARE = 4  # of what a turn reads of B it asks for: a few rows have few turns, but wait for as much of B as many do
 
 Meanwhile = Callable[[Index], None]
@@ -103,14 +105,19 @@ class Tile:
         return quads.SpareQuads(self.quad_rows(depth), b) if self.spare else None
 
 
-def choose_tile(machine: Vectors, columns: Index, dtype: str = "float32", spare: int = 0) -> Tile:
-    """The cheapest tile for a matrix of `columns`: padding is wasted, and small tiles load more per product."""
+def choose_tile(
+    machine: Vectors, columns: Index, dtype: str = "float32", spare: int = 0, rows: Index | None = None
+) -> Tile:
+    """The cheapest tile for a matrix of `columns`, and perhaps of `rows` that are known.
+
+    Padding is wasted, and small tiles load more per product.
+    """
     fuses = machine.sums_neighbours if dtype in TOGETHER else machine.fuses
     taken = _TEMPORARIES if dtype == "uint8" and not fuses else 0
     heights = {width: _rows(machine, width, taken) for width in (1, 2, 3, 4)}
     sizes = [(h, w * machine.lanes) for w, h in heights.items() if h >= 2]
     tiles = [Tile(h, w, machine.lanes, dtype, spare, fuses, machine.registers) for h, w in sizes]
-    return min(tiles, key=lambda tile: _cost(tile, columns))
+    return min(tiles, key=lambda tile: _cost(tile, columns, rows))
 
 
 def _rows(machine: Vectors, width: int, taken: int) -> int:
@@ -119,15 +126,19 @@ def _rows(machine: Vectors, width: int, taken: int) -> int:
     return min(rows - rows % 2, 12)
 
 
-def _cost(tile: Tile, columns: Index) -> float:
+def _cost(tile: Tile, columns: Index, rows: Index | None) -> float:
     """Issue slots per useful product: the multiply-adds plus the loads of A and B that feed them."""
     widened = tile.dtype == "int16"  # B is int8 mostly
+    tile = tile if rows is None else tile.for_rows(rows)
     useful = tile.rows * tile.vectors
-    per_step = useful + 0.25 * (tile.rows + tile.vectors) + 0.5 * widened * tile.vectors
-    if not isinstance(columns, int):
-        return per_step / useful
-    padded = -(-columns // tile.columns) * tile.columns
-    return per_step / useful * padded / columns
+    stalled = max(1.0, SUMS / (useful * max(1, SUMS // useful)))
+    per_step = useful * stalled + 0.25 * (tile.rows + tile.vectors) + 0.5 * widened * tile.vectors
+    return per_step / useful * _covered(columns, tile.columns) * _covered(rows, tile.rows)
+
+
+def _covered(size: Index | None, part: int) -> float:
+    """How much more than `size` its parts cover."""
+    return math.ceil(size / part) * part / size if isinstance(size, int) and size else 1.0
 
 
 RowOf = Callable[[Index], Index]

@@ -37,7 +37,7 @@ def declines(group: Group) -> str:
     conv = _sizes(group, node)
     if len(conv.axes) != 2:
         return "has more than two axes"
-    if math.prod(int(axis.results) for axis in conv.axes) > _PLACES:
+    if _places(conv) > _PLACES:
         return "its images are large"
     tile = _tile(group, node, conv)
     if conv.terms * tile.columns * np.dtype(node.inputs[1].dtype).itemsize <= DEEP:
@@ -51,7 +51,13 @@ def _sizes(group: Group, node: Node) -> ConvLast:
 
 
 def _tile(group: Group, node: Node, conv: ConvLast) -> Tile:
-    return choose_tile(Vectors.of(group.target), conv.outputs, node.inputs[0].dtype)
+    places = _places(conv)
+    return choose_tile(Vectors.of(group.target), conv.outputs, node.inputs[0].dtype, rows=places).for_rows(places)
+
+
+def _places(conv: ConvLast) -> int:
+    """The results of an image."""
+    return math.prod(int(axis.results) for axis in conv.axes)
 
 
 def emit(group: Group) -> Mapping[Value, Layout]:

@@ -9,6 +9,7 @@ from tilewright.backends.kernels.conv_last import Ask, ConvLast, emit_conv_last
 from tilewright.backends.kernels.group import Group, Layout
 from tilewright.backends.kernels.loops import Expr, Index
 from tilewright.backends.kernels.packing_conv import pack_conv_last, packed_conv_last_shape
+from tilewright.backends.kernels.patches import normalised
 from tilewright.backends.kernels.ranges import Indices
 from tilewright.backends.kernels.tile import Vectors, choose_tile
 from tilewright.backends.rules.conv import window_axes
@@ -39,7 +40,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     assert node is not None
     image, weights, *bias = node.inputs
     conv = sizes(group, node)
-    tile = choose_tile(Vectors.of(group.target), conv.per_group, image.dtype)
+    tile = choose_tile(Vectors.of(group.target), conv.per_group, image.dtype, rows=normalised(conv.axes)[0][-1].results)
     packing = partial(pack_conv_last, groups=conv.groups, columns=tile.columns, steps=tile.steps)
     shape = packed_conv_last_shape(weights.shape, conv.groups, tile.columns, tile.steps)
     layouts = {weights: Layout(packing, shape)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -49,7 +50,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     assert node is not None
     left, right = node.inputs
     depth, columns = (int(d) for d in right.shape)
-    tile, layout = _stored(group, left.dtype, right, depth, columns)
+    tile, layout = _stored(group, left, right)
     layouts = {right: layout}
     group.place(layouts, held=node.results[0])
     leading = group.shape(left)[:-1]
@@ -81,18 +82,21 @@ def rows_ahead(group: Group, held: Value, columns: int) -> Ahead | None:
     return None if ask is None else lambda row, column: ask(row * columns + column)
 
 
-def _stored(group: Group, dtype: str, right: Value, depth: int, columns: int) -> tuple[Tile, Layout]:
+def _stored(group: Group, left: Value, right: Value) -> tuple[Tile, Layout]:
     """The register tile, and how the weights lie in memory for it."""
-    machine, spare = Vectors.of(group.target), group.spare_quads(right)
+    machine, spare, dtype = Vectors.of(group.target), group.spare_quads(right), left.dtype
+    depth, columns = (int(d) for d in right.shape)
+    known = all(isinstance(size, int) for size in left.shape)
+    rows = math.prod(int(size) for size in left.shape[:-1]) if known else None
     if group.is_scaled(right):
-        tile = choose_tile(machine, columns, dtype)
+        tile = choose_tile(machine, columns, dtype, rows=rows)
         shape = packed_scaled_b_shape(depth, columns, tile.columns)
         return tile, Layout(partial(pack_scaled_b, nb=tile.columns), shape, "int8")
     if dtype == "uint8" and spare is not None and has_quads(group.target):
-        tile = choose_tile(machine, columns, dtype, spare)
+        tile = choose_tile(machine, columns, dtype, spare, rows)
         shape = packed_quads_shape(depth, columns, tile.columns, spare)
         return tile, Layout(partial(pack_quads, nb=tile.columns, spare=spare), shape)
-    tile = choose_tile(machine, columns, "int16" if dtype == "uint8" else dtype)
+    tile = choose_tile(machine, columns, "int16" if dtype == "uint8" else dtype, rows=rows)
     shape = packed_b_shape(depth, columns, tile.columns, tile.steps)
     return tile, Layout(partial(pack_b, nb=tile.columns, steps=tile.steps), shape)
 
