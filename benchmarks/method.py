@@ -24,7 +24,8 @@ a run that is not timed, and timed runs for {plan.turn:g} s, at least one, whose
 {plan.least} to {plan.most} rounds, until {plan.seconds:g} s are over; at least two where a run takes seconds.
 
 **What.** The times are medians over all rounds; the fastest peer, in bold, is the one with the least, of those whose
-error is within what the check of `tw.compile` allows; the others have their error beside their time. The ratio is its
+error is within what the check of `tw.compile` allows, and onnxruntime, whatever its fast 8-bit products cost it; the
+others have their error beside their time. The ratio is its
 time over ours within a round: the table shows the median over the rounds, and the quartiles. Above 1, Tilewright is
 faster than all the others; below, it is a loss, and says so. Which peer is the fastest is chosen after the fact, which
 favours the peers where they are close.

@@ -55,7 +55,7 @@ def summary(found: Sequence[Result]) -> str:
         means = [
             mean(here, lambda r: r.peer),
             mean(here, lambda r: r.onnxruntime),
-            mean([r for r in here if OPENVINO in r.ratios], lambda r: OPENVINO),
+            mean([r for r in here if OPENVINO in r.ratios and r.agrees(OPENVINO)], lambda r: OPENVINO),
         ]
         numbers = (len(here) + failed, faster, len(here) - faster, failed)
         rows.append([counted(count, "thread"), *map(str, numbers), *means])

@@ -50,7 +50,7 @@ class Result:
         return min(filter(self.agrees, self.ratios), key=lambda name: self.medians[name])
 
     def agrees(self, name: str) -> bool:
-        """Whether a runtime's error is within the tolerance; onnxruntime is what the others are held to."""
+        """Whether a runtime's error is within the tolerance; onnxruntime counts in any case."""
         error = self.errors.get(name)
         return is_onnxruntime(name) or (error is not None and error <= self.tolerance)
 

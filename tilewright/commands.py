@@ -18,6 +18,7 @@ from tilewright.backends.compiled import CompiledModel
 from tilewright.backends.program import ControlCall, HostCall, KernelCall
 from tilewright.backends.signature import TensorInfo
 from tilewright.backends.sizes import symbols
+from tilewright.backends.target import parse_target
 from tilewright.draw import index_limits, random_inputs, size_choices
 from tilewright.ir.errors import InputError
 from tilewright.ir.graph import Graph
@@ -121,7 +122,9 @@ def _inspect_graph(args: Args) -> None:
         say("reading the model")
         graph = tw.read(args.model, shapes=dict(args.shape))
         say("running the passes")
-        graph = passes.run(graph, passes.PIPELINE) if args.passes else graph
+        if args.passes:
+            native = parse_target("llvm -mcpu=native")
+            graph = passes.run(graph, passes.pipeline_for(any_quads=native.sums_neighbours))
     counts = dict(Counter(node.op.name for node in graph.nodes).most_common())
     ports = _graph_ports(graph)
     data = {**ports, "operators": counts}

@@ -43,16 +43,16 @@ CHOICES = (
     Choice(1, 48, 192, 512),
     Choice(1, 224, 224, 1600),
 )
-FEWEST_SEQUENCES = 5
+SEQUENCES = 5  # of a quantized recurrent layer, if several: each has a thread, and so a scale, of its own
 MOST_BAKED = 16
 LARGEST_BAKED = 1024
 
 
 def suited_choices(graph: Graph) -> tuple[Choice, ...]:
-    """One sequence or several, but not a few where quantized recurrent layers would then share a scale."""
+    """Sizes to try; where there are quantized recurrent layers, batches of one sequence or of `SEQUENCES` at least."""
     if not any(node.op.name == "quantized_lstm" for node in graph.nodes):
         return CHOICES
-    return tuple(c if c.batch == 1 else c._replace(batch=max(c.batch, FEWEST_SEQUENCES)) for c in CHOICES)
+    return tuple(c if c.batch == 1 else c._replace(batch=max(c.batch, SEQUENCES)) for c in CHOICES)
 
 
 def baked_choices(graph: Graph) -> Iterator[Choice]:
@@ -66,7 +66,7 @@ def baked_choices(graph: Graph) -> Iterator[Choice]:
 
 
 def few_sequences(graph: Graph) -> frozenset[str]:
-    """The symbols of sizes that are small: quantized recurrent layers would share a scale among many sequences."""
+    """The symbols that are the number of sequences of a quantized recurrent layer, wherever they are."""
     batches = (node.inputs[0].shape[1] for node in graph.nodes if node.op.name == "quantized_lstm")
     return frozenset(str(batch) for batch in batches)
 
@@ -76,7 +76,7 @@ def size_choices(
 ) -> Iterator[dict[str, int]]:
     """Sizes for the symbols of `ports`, the likeliest to be accepted first; without symbols one empty choice.
 
-    Those of `few` are at most `FEWEST_SEQUENCES`.
+    Those of `few` are at most `SEQUENCES`.
     """
     if not symbols(d for port in ports for d in port.shape):
         yield {}
@@ -87,7 +87,7 @@ def size_choices(
             for axis, dim in enumerate(port.shape):
                 for name in symbols([dim]):
                     size = _size(choice, axis, port.shape)
-                    sizes.setdefault(name, min(size, FEWEST_SEQUENCES) if name in few else size)
+                    sizes.setdefault(name, min(size, SEQUENCES) if name in few else size)
         yield sizes
 
 

@@ -24,9 +24,9 @@ WEIGHTS = ("int8", "int16")  # what weights may be stored as
 
 
 def has_pairs(target: Target) -> bool:
-    """Whether the processor has the instruction for its vectors of 32-bit numbers."""
+    """Whether the processor has an instruction for its vectors of 32-bit numbers."""
     feature, _ = _INSTRUCTIONS[target.lanes(32)]
-    return feature == "sse2" or target.has(feature)  # every x86-64 has the first
+    return target.sums_neighbours or feature == "sse2" or target.has(feature)  # every x86-64 has the first
 
 
 def broadcast(k: Loops, first: Expr, lanes: int) -> Expr:

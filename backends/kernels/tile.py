@@ -62,9 +62,9 @@ class Tile:
     """`rows` x `columns` accumulators of 32 bits in registers; columns are whole vectors.
 
     `dtype` is that of both operands: float32, int32, whose sums wrap around, or int16, which is summed as int32; then
-    B may be int8, and A uint8. With uint8 A is that and B int8, also summed as int32: behind its depth B has rows that
-    `packing_quads.pack_quads` made, for `spare` quads at most. `fuses`: whether one instruction multiplies and adds, or
-    multiplies, sums neighbours and adds. `registers`: those of the machine.
+    B may be int8, and A uint8. With uint8 A is that and B int8, also summed as int32; behind its depth B of a matrix
+    product has rows that `packing_quads.pack_quads` made, for `spare` quads at most. `fuses`: whether one instruction
+    multiplies and adds, or multiplies, sums neighbours and adds. `registers`: those of the machine.
     """
 
     rows: int

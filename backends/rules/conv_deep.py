@@ -23,6 +23,7 @@ from tilewright.backends.rules.rule import Rule
 from tilewright.ir.graph import Node, Value
 
 _PLACES = 2048  # of an image, at most: so many read the weights seldom enough as they are, and copying costs more
+_COPIED = 1 << 20  # elements of an image, at most: all images of a batch are copied with their padding
 
 
 def declines(group: Group) -> str:
@@ -39,6 +40,8 @@ def declines(group: Group) -> str:
         return "has more than two axes"
     if _places(conv) > _PLACES:
         return "its images are large"
+    if _padded(conv) > _COPIED:
+        return "a padded copy of its images would be large"
     tile = _tile(group, node, conv)
     if conv.terms * tile.columns * np.dtype(node.inputs[1].dtype).itemsize <= DEEP:
         return "the cache keeps its weights"
@@ -53,6 +56,11 @@ def _sizes(group: Group, node: Node) -> ConvLast:
 def _tile(group: Group, node: Node, conv: ConvLast) -> Tile:
     places = _places(conv)
     return choose_tile(Vectors.of(group.target), conv.outputs, node.inputs[0].dtype, rows=places).for_rows(places)
+
+
+def _padded(conv: ConvLast) -> int:
+    """The elements of an image with its padding."""
+    return conv.channels * math.prod(int(axis.size) + int(axis.before) + int(axis.after) for axis in conv.axes)
 
 
 def _places(conv: ConvLast) -> int:

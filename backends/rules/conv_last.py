@@ -65,7 +65,7 @@ def ahead(group: Group, held: Value) -> Ask | None:
 
 
 def sizes(group: Group, node: Node) -> ConvLast:
-    """The convolution `node` of a group that has been placed."""
+    """The convolution `node` of a group."""
     image, weights = node.inputs[:2]
     batch, *places, channels = group.shape(image)
     axes = window_axes(group, node, places)

@@ -16,7 +16,10 @@ from tilewright.ir import Graph, Value, apply, constant, input_value, tensor
 from tilewright.passes import pipeline
 from tilewright.passes.fuse import fuse
 
-TARGETS = ("x86-64", "x86-64-v2", "haswell", "core-avx2", "skylake-avx512", "znver4", "native")
+TARGETS = (
+    *("x86-64", "x86-64-v2", "haswell", "core-avx2", "alderlake", "skylake-avx512", "cascadelake", "znver4", "native"),
+    "x86-64-v4 -mattr=+avx512vnni,-avx512bw",
+)
 
 
 def weight(*shape: int) -> Value:
@@ -38,6 +41,16 @@ def integer_product(x: Value) -> Value:
     weights[8:10, 3], weights[20:22, 69] = 127, -128
     octets = apply("cast", apply("abs", apply("mul", x, constant(40, "float32"))), to="uint8")
     return apply("matmul", octets, constant(weights, "int8"), dtype="int32")
+
+
+def product_of_pairs(x: Value) -> Value:
+    weights = np.random.default_rng(0).integers(-128, 128, (64, 70))
+    return apply("matmul", apply("cast", x, to="int16"), constant(weights, "int8"), dtype="int32")
+
+
+def integer_convolution(x: Value) -> Value:
+    weights = constant(np.random.default_rng(0).integers(-60, 61, (40, 24, 3, 3)), "int8")
+    return image_kernel(apply("cast", x, to="int16"), weights, channels_last=True, dtype="int32")
 
 
 def convolution(x: Value) -> Value:
@@ -67,6 +80,8 @@ def exponential(x: Value) -> Value:
 CASES: dict[str, tuple[Callable[[Value], Value], tuple[Any, ...], tuple[dict[str, int], ...]]] = {
     "product": (product, ("m", 24), ({"m": 1}, {"m": 29})),
     "integer product": (integer_product, ("m", 64), ({"m": 1}, {"m": 29})),
+    "product of pairs": (product_of_pairs, ("m", 64), ({"m": 1}, {"m": 29})),
+    "integer convolution": (integer_convolution, (1, "h", "w", 24), ({"h": 5, "w": 9}, {"h": 13, "w": 33})),
     "convolution": (convolution, (1, "h", "w", 24), ({"h": 5, "w": 9}, {"h": 13, "w": 33})),
     "depthwise": (depthwise, (1, "h", "w", 24), ({"h": 5, "w": 9}, {"h": 13, "w": 33})),
     "channels first": (channels_first, (1, 24, "h", "w"), ({"h": 5, "w": 9}, {"h": 13, "w": 33})),
@@ -111,6 +126,29 @@ def test_result_is_the_same(case: str, cpu: str) -> None:
     model = compile_graph(fused, target, threads=2, strict=True)
     for each in sizes:
         assert_same(graph, model, drawn(graph, each))
+
+
+SUMMING = ("alderlake", "cascadelake", "x86-64-v4 -mattr=+avx512vnni,-avx512bw")
+
+
+@pytest.mark.parametrize("options", SUMMING)
+@pytest.mark.parametrize("channels", [8, 2048], ids=["few channels", "deep"])
+def test_convolutions_of_fours(channels: int, options: str) -> None:
+    """One instruction sums them, whatever the weights, on processors with vectors of either size."""
+    target = parse_target(f"llvm -mcpu={options} -num-cores=2")
+    assert target.sums_neighbours
+    random = np.random.default_rng(0)
+    weights = constant(random.integers(-128, 128, (40, channels, 3, 3)), "int8")
+    octets = apply("cast", apply("abs", x := input_value("x", tensor("int32", "n", 7, 6, channels))), to="uint8")
+    graph = named([image_kernel(octets, weights, channels_last=True, dtype="int32")], [x])
+    fused = pipeline.run(graph, (fuse,))
+    built = build_kernels(tuple(lower.kernel_specs(fused).values()), target)
+    rule = "conv, deep" if channels > 8 else "conv, channels last"
+    assert rule in {kernel.rule for kernel in built.values()}
+    if runs_here(target):
+        model = compile_graph(fused, target, threads=2, strict=True)
+        feed = {"x": random.integers(0, 256, (2, 7, 6, channels)).astype(np.int32)}
+        assert_same(graph, model, feed)
 
 
 @pytest.mark.parametrize(
