@@ -15,6 +15,7 @@ from tilewright.passes.fold_constants import fold_constants
 from tilewright.passes.fold_scales import fold_scales
 from tilewright.passes.fuse import fuse
 from tilewright.passes.gelu import gelu
+from tilewright.passes.integer_products import integer_products
 from tilewright.passes.last_bits import last_bits
 from tilewright.passes.layer_norm import layer_norm
 from tilewright.passes.merge_products import merge_products
@@ -33,6 +34,7 @@ CONTROL = ("if", "loop")  # operators with graphs that run as they are; the body
 
 PIPELINE: tuple[Pass, ...] = (
     narrow_tables,
+    integer_products,
     fold_constants,
     simplify,
     fold_constants,
