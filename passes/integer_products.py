@@ -1,9 +1,9 @@
 """Products between dequantize and quantize, as static quantizers write them, are computed with the integers themselves.
 
 Sums are exact then, 8-bit products take less time than floats, and results are rounded as those of onnxruntime's own
-quantized operators: sums times one factor, in which the scale of the result is (QLinearConv, QLinearMatMul), or times the
-scales of the operands first (QGemm, which has a bias). Where 0 is the least number that the result can be, a relu before
-it does nothing.
+quantized operators: sums times one factor, in which the scale of the result is (QLinearConv, QLinearMatMul), or times
+the scales of the operands first (QGemm, which has a bias). Where 0 is the least number that the result can be, a relu
+before it does nothing.
 """
 
 from __future__ import annotations

@@ -97,6 +97,29 @@ def test_quantized_convolution_rounds_as_onnxruntime_does(size: int) -> None:
     np.testing.assert_array_equal(tw.compile(proto, check=False)(x), theirs)
 
 
+@pytest.mark.parametrize("channels", [3, 64])
+@pytest.mark.parametrize("relu", [False, True])
+def test_a_convolution_between_dequantize_and_quantize_rounds_as_onnxruntime_does(channels: int, relu: bool) -> None:
+    zero, last = (0, "r = Relu(c)") if relu else (7, "r = Identity(c)")
+    text = f"""(uint8[n, {channels}, 9, 9] x) => (float[] y) <float s = {{0.02}}, uint8 z = {{120}}, float o = {{9.0}},
+        float[6] t = {{0.1, 0.2, 0.3, 0.4, 0.5, 0.6}}, int8[6] u = {{0, 0, 0, 0, 0, 0}}, uint8 p = {{{zero}}},
+        float[6] v = {{0.002, 0.004, 0.006, 0.008, 0.01, 0.012}}, int32[6] q = {{0, 0, 0, 0, 0, 0}},
+        int32[6] b = {{5, -60, 700, 1, 2, 3}}> {{
+            d = DequantizeLinear(x, s, z)
+            e = DequantizeLinear <axis = 0> (w, t, u)
+            f = DequantizeLinear <axis = 0> (b, v, q)
+            c = Conv <pads = [1, 1, 1, 1]> (d, e, f)
+            {last}
+            g = QuantizeLinear(r, o, p)
+            y = DequantizeLinear(g, o, p)
+        }}"""
+    proto = with_weights(text, octets("int8", 6, channels, 3, 3) // 2, 13)
+    x = octets("uint8", 3, channels, 9, 9)
+    theirs = read(proto).original({"x": x})[0]
+    assert len(np.unique(theirs)) > 10
+    np.testing.assert_array_equal(tw.compile(proto, check=False)(x), theirs)
+
+
 @pytest.mark.skipif(not TARGET.has("fma"), reason="onnxruntime's last bits are others without multiply-adds")
 @pytest.mark.parametrize("function", ["Sigmoid", "Tanh"])
 @pytest.mark.parametrize("last", ["p = Mul(f, g)", "p = Add(f, g)", "h = Transpose <perm = [1, 0]> (f)  p = Sub(g, h)"])
