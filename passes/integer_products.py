@@ -87,7 +87,8 @@ class _Product:
             return None
         if right.scale.ndim and right.axis != (0 if node.op.name == "conv" else 1):
             return None
-        scale = (left.scale * right.scale).astype(np.float32)
+        with np.errstate(all="ignore"):
+            scale = (left.scale * right.scale).astype(np.float32)
         added = None if bias is None else _Dequantized.of(bias, ("int32",))
         if bias is not None and (added is None or added.value.data is None or not _is_near(added.scale, scale)):
             return None
@@ -104,7 +105,8 @@ class _Product:
 
     def rescaled(self, node: Node, step: Array, zero: Value) -> Value:
         """The sums quantized: all three scales become one factor first."""
-        factor = (self.scale / step).astype(np.float32)
+        with np.errstate(all="ignore"):
+            factor = (self.scale / step).astype(np.float32)
         trailing = node.results[0].rank - 2 if node.op.name == "conv" and factor.ndim else 0
         floats = apply("cast", self.sums(node), to="float32")
         scaled = apply("mul", floats, constant(factor.reshape((*factor.shape, *[1] * trailing))))

@@ -14,6 +14,7 @@ from tilewright.backends.kernels.ranges import product
 from tilewright.backends.kernels.tile import LINE
 
 _OUTGROWN = 1 << 26  # bytes, more than the caches of a processor hold
+_PARTS = 4  # that are written at a time: of as many pages the processor asks for what it will read
 _ELEMENTS = {"float32": "float", "float64": "double", "int32": "i32", "int64": "i64"}  # LLVM's names
 
 _STORE = """
@@ -52,16 +53,26 @@ def stream(k: Loops, buffer: Buffer, place: Callable[[Index], Sequence[Index]], 
     align = min(lanes * itemsize(buffer), LINE)
     name = f"tilewright_stream_{dtype}x{lanes}"
     k.include(_STORE.format(name=name, lanes=lanes, element=_ELEMENTS[dtype], align=align))
-    whole = quotient(extent, lanes)
-    with k.serial(whole) as block:
+
+    def at(start: Index) -> None:
         vector = k.local("vector", (lanes,), dtype)
         with k.vectorized(lanes) as lane:
-            k.store(vector, (lane,), value(block * lanes + lane))
+            k.store(vector, (lane,), value(start + lane))
         every = tirx.Ramp(index(0), index(1), lanes)
-        target = tirx.address_of(buffer[tuple(index(i) for i in place(block * lanes))])
+        target = tirx.address_of(buffer[tuple(index(i) for i in place(start))])
         k.emit(tirx.Evaluate(tirx.call_extern("void", name, target, tirx.BufferLoad(vector, [every]))))
-    with k.serial(extent - whole * lanes) as j:
-        k.store(buffer, place(j + whole * lanes), value(j + whole * lanes))
+
+    part = k.let("part", index(quotient(extent, lanes * _PARTS)))
+    with k.serial(part) as block:
+        for number in range(_PARTS):
+            at((block + number * part) * lanes)
+    done = part * (lanes * _PARTS)
+    whole = quotient(extent - done, lanes)
+    with k.serial(whole) as block:
+        at(done + block * lanes)
+    rest = done + whole * lanes
+    with k.serial(extent - rest) as j:
+        k.store(buffer, place(j + rest), value(j + rest))
 
 
 def fence(k: Loops) -> None:
