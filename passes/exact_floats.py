@@ -1,4 +1,4 @@
-"""Depthwise convolutions of integers are computed in float32 where that is exact.
+"""Convolutions of integers that sum one channel, as depthwise ones, are computed in float32 where that is exact.
 
 Their sums are short: they stay below 2**24, up to which float32 has all integers. Processors multiply and add floats in
 vectors at once, while products of 8 or 16 bits gain nothing where no neighbours are summed.
@@ -16,7 +16,7 @@ _LIMIT = 1 << 24
 
 
 def exact_floats(graph: Graph) -> Graph:
-    """Depthwise convolutions of int32 with constants as ones of float32, with the bias added in int32 after that."""
+    """Such convolutions of int32 with constants as ones of float32, with the bias added in int32 after that."""
     return graph.map_nodes(_visit)
 
 

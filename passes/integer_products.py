@@ -17,6 +17,7 @@ from tilewright.ir.graph import Graph, Node, Value, apply, constant
 from tilewright.ir.op import Array
 
 _EIGHT_BITS = ("int8", "uint8")
+_LIMIT = 1 << 31  # sums of more would wrap around, which those of floats do not
 _NEAR = 1e-5  # relative: how far the scale of a bias may be from the product of the operands' scales
 
 
@@ -40,7 +41,7 @@ def integer_products(graph: Graph) -> Graph:
 
 def _read_once(graph: Graph, value: Value) -> bool:
     """Whether nothing but one node reads the value, nor what it is a sum or the relu of."""
-    if graph.uses(value) != 1 or graph.is_output(value):
+    if graph.uses(value) != 1:
         return False
     return value.node is None or value.node.op.name not in ("add", "maximum") or _read_once(graph, value.node.inputs[0])
 
@@ -93,7 +94,16 @@ class _Product:
         if bias is not None and (added is None or added.value.data is None or not _is_near(added.scale, scale)):
             return None
         numbers = None if added is None else added.numbers()
-        return cls(left.centred(), right.numbers(), numbers, scale)
+        summed = (0,) if node.op.name == "matmul" else tuple(range(1, right.value.rank))
+        found = cls(left.centred(), right.numbers(), numbers, scale)
+        return found if found.largest(left, summed) < _LIMIT else None
+
+    def largest(self, left: _Dequantized, summed: Sequence[int]) -> int:
+        """The largest size that a sum over the axes `summed` of the right operand can have."""
+        limits = np.iinfo(left.value.dtype)
+        factor = max(abs(limits.max - int(left.zero)), abs(limits.min - int(left.zero)))
+        sums = factor * np.abs(self.right.astype(np.int64)).sum(axis=tuple(summed))
+        return int((sums + (0 if self.bias is None else np.abs(self.bias.astype(np.int64)))).max(initial=0))
 
     def sums(self, node: Node) -> Value:
         """int32, with the bias, which is int32 in units of the scale."""

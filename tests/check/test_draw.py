@@ -88,6 +88,12 @@ def test_sizes_by_where_they_stand() -> None:
     assert list(size_choices([TensorInfo("x", "float32", (1, 2))])) == [{}]
 
 
+def test_quantized_recurrent_layers_have_few_sequences_wherever_their_batch_is() -> None:
+    ports = [TensorInfo("x", "float32", ("s", "n", 80))]
+    assert all(sizes["n"] <= 5 for sizes in size_choices(ports, few={"n"}))
+    assert any(sizes["n"] > 5 for sizes in size_choices(ports))
+
+
 def test_sizes_that_are_computed() -> None:
     ports = [TensorInfo("x", "float32", ("n", 4)), TensorInfo("y", "float32", ("2*n + 1",))]
     feed = random_inputs(ports, {"n": 3}, np.random.default_rng(0))

@@ -13,9 +13,10 @@ from tilewright.ir.graph import Graph
 from tilewright.ir.op import Array
 from tilewright.ir.verify import verify
 from tilewright.passes.channels_last import channels_last
+from tilewright.passes.narrow_products import NarrowProducts
 from tilewright.passes.pipeline import PIPELINE, Pass, pass_name, run
 
-PASSES = {pass_name(each): each for each in PIPELINE}
+PASSES = {pass_name(each): each for each in PIPELINE} | {"narrow_products, any quads": NarrowProducts(any_quads=True)}
 few = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
