@@ -13,10 +13,10 @@
 ; then the caller has its tasks. Nobody notices where nobody else wants the processor.
 ;
 ; Waking a thread takes the caller 15 us on a virtual machine, and the thread comes 45 us later: longer than most kernels
-; of a small model run. A thread therefore looks out for the next launch for some 50 us before it sleeps on the word, and
-; those that sleep are woken only if the call of the model is long enough, which nobody knows: at once if as much is left as
-; pays for it by the last call's time, else when the call has taken as long as that. The caller wakes two threads, and each
-; of them two more.
+; of a small model run. A thread therefore looks out for the next launch for some 200 us before it sleeps on the word, after
+; 20 us with its processor offered to others at each look. Those that sleep are woken only if the call of the model is long
+; enough, which nobody knows: at once if as much is left as pays for it by the last call's time, else when the call has taken
+; as long as that. The caller wakes two threads, and each of them two more.
 
 %group = type { ptr, i32 }                        ; TVMParallelGroupEnv: an unused handle, and the number of tasks
 
@@ -47,6 +47,19 @@ define internal void @wake(ptr %where, i32 %most) {
 define internal void @sleep(ptr %where, i32 %expected) {
   %r = call i64 (i64, ...) @syscall(i64 202, ptr %where, i32 128, i32 %expected, ptr null)  ; FUTEX_WAIT_PRIVATE
   ret void
+}
+
+define internal void @yield() {
+  %r = call i64 (i64, ...) @syscall(i64 24)  ; sched_yield
+  ret void
+}
+
+; Whether `most` ticks have not passed since then.
+define internal i1 @within(i64 %most, i64 %since) {
+  %now = call i64 @llvm.readcyclecounter()
+  %passed = sub i64 %now, %since
+  %within = icmp slt i64 %passed, %most
+  ret i1 %within
 }
 
 ; Run tasks until none is left, or some 0.3 ms after `rested`. Sleeping threads are woken after `patience` ticks. `one` is
@@ -162,18 +175,17 @@ join:
   %rest = select i1 %none, i64 9223372036854775807, i64 %patience
   call void @work(i64 1, i64 %rest, i64 9223372036854775807)
   %closing = atomicrmw or ptr @gate, i32 -2147483648 seq_cst
+  %closed = call i64 @llvm.readcyclecounter()
   br label %check
 check:
-  %spins = phi i32 [ 0, %join ], [ %spun, %pause ], [ %spins, %doze ]
   %state = load atomic i32, ptr @gate seq_cst, align 4
   %empty = icmp eq i32 %state, -2147483648
   br i1 %empty, label %finish, label %wait
 wait:
-  %patient = icmp slt i32 %spins, 2000
+  %patient = call i1 @within(i64 150000, i64 %closed)  ; some 50 us
   br i1 %patient, label %pause, label %doze
 pause:
   call void @llvm.x86.sse2.pause()
-  %spun = add i32 %spins, 1
   br label %check
 doze:                                             ; frees a processor for the thread that is waited for
   store atomic i32 1, ptr @waiting seq_cst, align 4
@@ -193,18 +205,23 @@ entry:
   br label %await
 await:
   %seen = phi i32 [ 0, %entry ], [ %now, %again ]
+  %since = call i64 @llvm.readcyclecounter()
   br label %watch
 watch:
-  %spins = phi i32 [ 0, %await ], [ %spun, %pause ]
   %word = load atomic i32, ptr @word seq_cst, align 4
   %same = icmp eq i32 %word, %seen
   br i1 %same, label %idle, label %look
 idle:
-  %awake = icmp slt i32 %spins, 2000
-  br i1 %awake, label %pause, label %rest
+  %fresh = call i1 @within(i64 60000, i64 %since)  ; some 20 us
+  br i1 %fresh, label %pause, label %linger
 pause:
   call void @llvm.x86.sse2.pause()
-  %spun = add i32 %spins, 1
+  br label %watch
+linger:
+  %awake = call i1 @within(i64 600000, i64 %since)  ; some 200 us
+  br i1 %awake, label %offer, label %rest
+offer:                                            ; the processor to whoever else wants it
+  call void @yield()
   br label %watch
 rest:
   %more = atomicrmw add ptr @sleepers, i32 1 seq_cst
@@ -239,8 +256,8 @@ enter:
   %entered = extractvalue { i32, i1 } %swap, 1
   br i1 %entered, label %help, label %gate
 help:
-  %fresh = load i64, ptr %rested
-  call void @work(i64 4294967296, i64 9223372036854775807, i64 %fresh)
+  %began = load i64, ptr %rested
+  call void @work(i64 4294967296, i64 9223372036854775807, i64 %began)
   %inmates = atomicrmw sub ptr @gate, i32 1 seq_cst
   %emptied = icmp eq i32 %inmates, -2147483647
   br i1 %emptied, label %leave, label %again
@@ -258,7 +275,7 @@ again:
   %tired = icmp sgt i64 %awaking, 1000000
   br i1 %tired, label %yield, label %await
 yield:
-  %r = call i64 (i64, ...) @syscall(i64 24)
+  call void @yield()
   %after = call i64 @llvm.readcyclecounter()
   store i64 %after, ptr %rested
   br label %look

@@ -36,10 +36,14 @@ class _Span:
 
 
 class _Watch:
-    """Collects the calls that the steps of a program make, in the order in which they end."""
+    """Collects the calls that the steps of a program make, in the order in which they end.
 
-    def __init__(self, names: frozenset[str]) -> None:
+    The arguments' bytes only if asked for: that takes so long that waiting threads fall asleep before the next call.
+    """
+
+    def __init__(self, names: frozenset[str], weigh: bool) -> None:
         self.names = names
+        self.weigh = weigh
         self.spans: list[_Span] = []
         self.overhead = math.inf
         self._open: list[tuple[float, float]] = []
@@ -56,7 +60,8 @@ class _Watch:
         self.overhead = min(self.overhead, now - start)
         if name in self.names:
             handle = arguments[0].__chandle__() if name == HOST_CALL else 0
-            self.spans.append(_Span(name, handle, start, now, inside, [_bytes(a) for a in arguments if _is_tensor(a)]))
+            weights = [_bytes(a) for a in arguments if _is_tensor(a)] if self.weigh else []
+            self.spans.append(_Span(name, handle, start, now, inside, weights))
         return _GO_ON
 
 
@@ -136,16 +141,17 @@ def profile(
     A step of a region has the time of all its calls in a run, none where the region did not run. The time of a step
     that runs regions is without that of their steps.
     """
-    runs = [_watched(program, runner, arrays, threads) for _ in range(repeats)]
+    weighed = _watched(program, runner, arrays, threads, weigh=True)
+    runs = [_watched(program, runner, arrays, threads, weigh=False) for _ in range(repeats)]
     timed = [_timed(row, place, runs) for place, row in enumerate(rows(program, arrays))]
     gathered = [step.note.gathered for step in call_steps(program)]
-    moved = [replace(row, bytes=runs[-1].moved(place, gathered[place])) for place, row in enumerate(timed)]
+    moved = [replace(row, bytes=weighed.moved(place, gathered[place])) for place, row in enumerate(timed)]
     typical = sorted(runs, key=_Run.total)[(repeats - 1) // 2]
     return tuple(moved), typical.timeline()
 
 
-def _watched(program: Program, runner: Runner, arrays: Sequence[Array], threads: int) -> _Run:
-    watch = _Watch(frozenset(program.kernels()) | {HOST_CALL})
+def _watched(program: Program, runner: Runner, arrays: Sequence[Array], threads: int, weigh: bool) -> _Run:
+    watch = _Watch(frozenset(program.kernels()) | {HOST_CALL}, weigh)
     handles = runner.profile(arrays, threads, watch)
     return _Run(program, watch, handles)
 
