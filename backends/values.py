@@ -20,7 +20,7 @@ from tilewright.ir.types import HELD, dtype_name, numpy_dtype
 Array = NDArray[Any]
 
 ALIGNMENT = 64
-"""Kernels load and store whole vectors: what they are given starts at a multiple of this many bytes."""
+"""What we allocate starts at a multiple of this many bytes: vectors that cross cache lines take longer to load."""
 
 _BFLOAT16 = "bfloat16"
 _TOO_MANY = 2**40  # elements
@@ -74,12 +74,12 @@ def address(array: Array) -> int:
 def in_place(array: Array) -> bool:
     """Whether kernels can use the array where it lies."""
     flags = array.flags
-    return bool(flags.c_contiguous and flags.writeable and address(array) % ALIGNMENT == 0)
+    return bool(flags.c_contiguous and flags.writeable and flags.aligned)
 
 
 def aligned(array: Array) -> Array:
-    """`array` itself where kernels can use it in place, else an aligned copy."""
-    if in_place(array):
+    """`array` itself where kernels can use it in place at full speed, else an aligned copy."""
+    if in_place(array) and address(array) % ALIGNMENT == 0:
         return array
     copy = aligned_empty(array.shape, array.dtype)
     copy[...] = array
@@ -92,10 +92,12 @@ def placed(array: Array) -> Array:
 
 
 def to_tensor(array: Array) -> Any:
-    """The array as a TVM tensor over the same bytes, or over an aligned copy."""
+    """The array as a TVM tensor over the same bytes where kernels can use them, or over a copy."""
     if array.dtype.name == _BFLOAT16:  # of which numpy's DLPack knows nothing
         return _viewed(to_tensor(array.view(np.uint16)), _BFLOAT16)
-    return ffi().from_dlpack(aligned(array) if array.size else _compact(array))
+    if not array.size:
+        return ffi().from_dlpack(_compact(array))
+    return ffi().from_dlpack(array if in_place(array) else aligned(array))
 
 
 def to_array(tensor: Any) -> Array:

@@ -102,6 +102,23 @@ def reshape_around_transpose(match: Match, x: Value, merged: Value, moved: Value
     return match.apply("reshape", match.apply("transpose", x, perm=perm), shape=match.root.shape)
 
 
+@rule(lambda p, x: p.transpose(p.reshape(p.transpose(x).named("inner")).named("reshaped")))
+def transpose_around_reshape(match: Match, x: Value, inner: Value, reshaped: Value) -> Replacement:
+    """Transpose once, where axes are either split (before it) or merged (behind it): detectors split channels."""
+    assert inner.node is not None
+    first, second = inner.node.attrs["perm"], match.node.attrs["perm"]
+    if parts := merged_axes(reshaped.shape, inner.shape):
+        order = [part for axis in range(x.rank) for part in parts[first.index(axis)]]
+        if len(order) == reshaped.rank:
+            split = match.apply("reshape", x, shape=tuple(reshaped.shape[part] for part in order))
+            return match.apply("transpose", split, perm=tuple(order.index(part) for part in second))
+    if groups := merged_axes(inner.shape, reshaped.shape):
+        perm = tuple(first[axis] for group in second for axis in groups[group])
+        if len(perm) == x.rank:
+            return match.apply("reshape", match.apply("transpose", x, perm=perm), shape=match.root.shape)
+    return Decline("the reshape neither splits nor merges axes")
+
+
 def merged_axes(shape: Sequence[Dim], merged: Sequence[Dim]) -> list[list[int]] | None:
     """Which neighbouring axes of `shape` make up each axis of `merged`, or None where axes are also split.
 
@@ -168,6 +185,7 @@ RULES = (
     slice_of_slice,
     concat_of_concat,
     reshape_around_transpose,
+    transpose_around_reshape,
     expand_below_elementwise,
     reduction_of_one,
     reduction_keeps_axes,

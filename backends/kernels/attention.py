@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from tvm import tirx
 
 from tilewright.backends.kernels import vmath
+from tilewright.backends.kernels.logic import is_nan
 from tilewright.backends.kernels.loops import (
     FORK_WORK,
     Expr,
@@ -236,7 +237,7 @@ class _Head:
             def finish(e: Expr) -> None:
                 result = self.output[r, e] * factor
                 if self.sizes.nan_to_zero:
-                    result = tirx.Select(tirx.isnan(factor), const(0.0, "float32"), result)
+                    result = tirx.Select(is_nan(factor), const(0.0, "float32"), result)
                 self.store(self.b, self.h, first + r, e + column, result)
 
             k.lanes(min(tile.columns, self.sizes.width - column), tile.lanes, finish)

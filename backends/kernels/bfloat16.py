@@ -5,6 +5,7 @@ from __future__ import annotations
 from tvm import tirx
 
 from tilewright.backends.kernels import vmath
+from tilewright.backends.kernels.logic import is_nan
 from tilewright.backends.kernels.loops import Expr, const
 
 _NAN, _HALF = 0x7FC0, 0x7FFF
@@ -37,7 +38,7 @@ def _rounded(x: Expr) -> Expr:
         return tirx.Cast("uint16", bits + _bits(_HALF) + even >> _bits(16))
 
     number = vmath.named(tirx.reinterpret("uint32", x), upper)
-    return tirx.Select(tirx.isnan(x), const(_NAN, "uint16"), number)
+    return tirx.Select(is_nan(x), const(_NAN, "uint16"), number)
 
 
 def _bits(value: int) -> Expr:

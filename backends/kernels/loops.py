@@ -41,7 +41,11 @@ def dtype_of(value: Expr) -> str:
 
 def itemsize(buffer: Buffer) -> int:
     """Bytes of an element."""
-    return -(-int(tvm.DataType(str(buffer.ty.dtype)).bits) // 8)
+    return _bytes_of(str(buffer.ty.dtype))
+
+
+def _bytes_of(dtype: str) -> int:
+    return -(-int(tvm.DataType(dtype).bits) // 8)
 
 
 def const(value: float, dtype: str) -> Expr:
@@ -100,8 +104,9 @@ class Loops:
         return self._dims[-1]
 
     def buffer(self, name: str, shape: Sequence[Index], dtype: str = "float32") -> Buffer:
-        """A tensor parameter: row-major, 64-byte aligned; aliases no other parameter."""
-        self._params.append(tirx.decl_buffer([index(s) for s in shape], dtype, name, layout=None))
+        """A tensor parameter: row-major; aliases no other parameter. Of a model's input only elements are aligned."""
+        extents, alignment = [index(s) for s in shape], _bytes_of(dtype)
+        self._params.append(tirx.decl_buffer(extents, dtype, name, data_alignment=alignment, layout=None))
         return self._params[-1]
 
     def func(self) -> tirx.PrimFunc:

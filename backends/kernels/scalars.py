@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from tvm import tirx
 
 from tilewright.backends.kernels import bfloat16, vmath
-from tilewright.backends.kernels.logic import negated
+from tilewright.backends.kernels.logic import is_nan, negated
 from tilewright.backends.kernels.loops import Expr, const, dtype_of, index
 
 Scalar = Expr | bool | int | float
@@ -155,10 +155,12 @@ class Scalars:
 
     def round(self, x: Expr) -> Expr:
         """To the nearest integer, halves to the even one."""
-        return tirx.nearbyint(x)
+        if dtype_of(x) == "bfloat16":
+            return tirx.nearbyint(x)
+        return tirx.call_llvm_pure_intrin(dtype_of(x), "llvm.nearbyint", x)  # TVM makes no vectors of its nearbyint
 
     def isnan(self, x: Expr) -> Expr:
-        return tirx.isnan(x)
+        return is_nan(x)
 
     def isinf(self, x: Expr) -> Expr:
         return tirx.EQ(tirx.abs(x), _infinity(x))
@@ -167,6 +169,10 @@ class Scalars:
 
     def exp(self, x: Expr) -> Expr:
         return _single(x, vmath.exp, tirx.exp)
+
+    def exp_or_zero(self, x: Expr) -> Expr:
+        """e**x, which in float32 may be 0 where it is less than e**-87: for weights that are summed up."""
+        return _single(x, vmath.exp_or_zero, tirx.exp)
 
     def log(self, x: Expr) -> Expr:
         return _single(x, vmath.log, tirx.log)
@@ -272,8 +278,8 @@ class Scalars:
         more = {"max": (tirx.GT, tirx.GE), "min": (tirx.LT, tirx.LE)}[kind][or_equal](new, best)
         if not _is_float(new):
             return more
-        old_is_number = const(True, "bool") if or_equal else tirx.Not(tirx.isnan(best))
-        return tirx.Or(tirx.And(more, tirx.Not(tirx.isnan(best))), tirx.And(tirx.isnan(new), old_is_number))
+        old_is_number = const(True, "bool") if or_equal else tirx.Not(is_nan(best))
+        return tirx.Or(tirx.And(more, tirx.Not(is_nan(best))), tirx.And(is_nan(new), old_is_number))
 
 
 def _pair(x: Scalar, y: Scalar) -> tuple[Expr, Expr]:
@@ -320,7 +326,10 @@ def _greatest(dtype: str) -> Expr:
 
 
 def _extreme(x: Scalar, y: Scalar, whole: Callable[..., Expr], first: Callable[[Expr, Expr], Expr]) -> Expr:
-    """min or max. `first(a, b)` is false for a NaN, so that b is taken: one machine instruction if a is a number."""
+    """min or max. `first(a, b)` is false for a NaN, so that b is taken: one machine instruction if a is a number.
+
+    TVM makes no vectors of its isnan, and takes `not x <= y` for `y < x`: hence the comparison with infinity.
+    """
     a, b = _pair(x, y)
     if not _is_float(a):
         return whole(a, b)
@@ -328,7 +337,11 @@ def _extreme(x: Scalar, y: Scalar, whole: Callable[..., Expr], first: Callable[[
         a, b = b, a
     if isinstance(a, tirx.FloatImm):
         return vmath.named(b, lambda b: tirx.Select(first(a, b), a, b))
-    return vmath.named(a, lambda a: vmath.named(b, lambda b: tirx.Select(tirx.Or(first(a, b), tirx.isnan(a)), a, b)))
+
+    def of_variables(a: Expr, b: Expr) -> Expr:
+        return tirx.Select(a <= _infinity(a), tirx.Select(first(a, b), a, b), a)
+
+    return vmath.named(a, lambda a: vmath.named(b, lambda b: of_variables(a, b)))
 
 
 def _single(x: Expr, single: Callable[[Expr], Expr], double: Callable[[Expr], Expr]) -> Expr:

@@ -49,14 +49,15 @@ def _has_plain_windows(node: Node) -> bool:
 
 
 def _too_small(node: Node) -> str:
-    """Why tiles do not suit the result, as far as its sizes are known."""
+    """Why tiles do not suit the result, as far as its sizes are known; a batch that is not is taken for 1."""
     batch, *axes, _ = node.results[0].shape
     sizes = [size for size in axes if isinstance(size, int)]
     tiles = [math.ceil(size / SIZE) for size in sizes]
     if math.prod(sizes) <= _USED * math.prod(SIZE * count for count in tiles):
         return "its images fill few tiles"
-    known = isinstance(batch, int) and len(sizes) == len(axes)
-    return "its images are small" if known and int(batch) * math.prod(tiles) < _TILES else ""
+    known = len(sizes) == len(axes)
+    images = int(batch) if isinstance(batch, int) else 1
+    return "its images are small" if known and images * math.prod(tiles) < _TILES else ""
 
 
 def emit(group: Group) -> Mapping[Value, Layout]:

@@ -96,7 +96,8 @@ def _compute(b: Any, node: Node, q: Any, k: Any, v: Any, *mask: Any) -> Any:
 
     def power(*i: Any) -> Any:
         top = greatest(*i[:3])
-        return b.exp(scores(*i) - (b.select(b.equal(top, lowest), zero, top) if node.attrs["excluding"] else top))
+        shift = b.select(b.equal(top, lowest), zero, top) if node.attrs["excluding"] else top
+        return b.exp_or_zero(scores(*i) - shift)
 
     powers = b.stage(products.shape, wide, power)
     total = b.reduce("sum", rows, (length,), wide, lambda i, r: powers(*i, *r))

@@ -58,16 +58,17 @@ def _row(axis: int, index: Sequence[Any]) -> list[Any]:
 def _compute_softmax(b: Any, node: Node, x: Any) -> Any:
     axis, wide = node.attrs["axis"], accumulator(x.dtype)
     greatest = reduce_stage(b, "max", x, (axis,))
-    powers = b.stage(x.shape, wide, lambda *i: b.exp(b.cast(x(*i), wide) - greatest(*_row(axis, i))))
+    powers = b.stage(x.shape, wide, lambda *i: b.exp_or_zero(b.cast(x(*i), wide) - greatest(*_row(axis, i))))
     total = reduce_stage(b, "sum", powers, (axis,))
-    return b.stage(x.shape, x.dtype, lambda *i: b.cast(powers(*i) / total(*_row(axis, i)), x.dtype))
+    scale = b.stage(total.shape, wide, lambda *i: b.reciprocal(total(*i)))
+    return b.stage(x.shape, x.dtype, lambda *i: b.cast(powers(*i) * scale(*_row(axis, i)), x.dtype))
 
 
 def _compute_log_softmax(b: Any, node: Node, x: Any) -> Any:
     axis, wide = node.attrs["axis"], accumulator(x.dtype)
     greatest = reduce_stage(b, "max", x, (axis,))
     shifted = b.stage(x.shape, wide, lambda *i: b.cast(x(*i), wide) - greatest(*_row(axis, i)))
-    total = reduce_stage(b, "sum", shifted, (axis,), element=b.exp)
+    total = reduce_stage(b, "sum", shifted, (axis,), element=b.exp_or_zero)
     logarithm = b.stage(total.shape, wide, lambda *i: b.log(total(*i)))
     return b.stage(x.shape, x.dtype, lambda *i: b.cast(shifted(*i) - logarithm(*_row(axis, i)), x.dtype))
 

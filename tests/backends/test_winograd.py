@@ -63,9 +63,10 @@ def test_operators_that_follow_are_fused() -> None:
         ((1, 20, 20, 32), (32, 16, 3, 3), {"groups": 2}),
         ((1, 20, 20, 16), (16, 16, 3, 1), {}),
         ((1, 7, 7, 16), (16, 16, 3, 3), {}),
+        (("n", 7, 7, 16), (16, 16, 3, 3), {}),
         (("n", 2, "w", 16), (16, 16, 3, 3), {}),
     ],
-    ids=["channels", "results", "strides", "dilations", "groups", "kernel", "small", "low"],
+    ids=["channels", "results", "strides", "dilations", "groups", "kernel", "small", "small each", "low"],
 )
 def test_others_are_left_to_other_rules(
     shape: Sequence[Any], kernel: tuple[int, ...], attrs: Mapping[str, Any]

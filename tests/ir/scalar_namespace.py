@@ -54,6 +54,7 @@ class ScalarNamespace:
 
     isnan, isinf = staticmethod(np.isnan), staticmethod(np.isinf)
     exp, log, sqrt, tanh = staticmethod(np.exp), staticmethod(np.log), staticmethod(np.sqrt), staticmethod(np.tanh)
+    exp_or_zero = exp
     rational_sigmoid, rational_tanh = staticmethod(rational_sigmoid), staticmethod(rational_tanh)
     unfused = staticmethod(np.positive)
     sin, cos, tan = staticmethod(np.sin), staticmethod(np.cos), staticmethod(np.tan)
@@ -100,6 +101,9 @@ class ScalarNamespace:
 
     def erf(self, x: Any) -> Any:
         return erf(np.asarray(x)).astype(x.dtype)[()]
+
+    def reciprocal(self, x: Any) -> Any:
+        return 1 / x
 
     def rsqrt(self, x: Any) -> Any:
         return 1 / np.sqrt(x)

@@ -16,7 +16,7 @@ from tilewright.backends.link import link
 from tilewright.backends.pool import source
 from tilewright.backends.target import parse_target
 from tilewright.backends.tvm_adapter import assemble, compile_function
-from tilewright.backends.values import aligned
+from tilewright.backends.values import aligned, aligned_empty, to_tensor
 
 Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
@@ -42,10 +42,19 @@ class Built:
 
     def __call__(self, *arguments: Array | int) -> Array:
         """Runs on inputs and then one output, and returns what the output holds."""
-        tensors = [a if isinstance(a, int) else tvm.runtime.from_dlpack(aligned(a)) for a in arguments]
+        output = [a for a in arguments if not isinstance(a, int)][-1]
+        placed = [a if isinstance(a, int) else aligned(a) if a is output else unaligned(a) for a in arguments]
+        tensors = [a if isinstance(a, int) else to_tensor(a) for a in placed]
         self._function(*tensors)
         outputs = [t for t in tensors if not isinstance(t, int)]
         return np.from_dlpack(outputs[-1])
+
+
+def unaligned(array: Array) -> Array:
+    """A copy of which no more than the elements is aligned, as arrays that users give may be."""
+    copy = aligned_empty((array.size + 1,), array.dtype)[1:].reshape(array.shape)
+    copy[...] = array
+    return copy
 
 
 def normal(*shape: int, seed: int = 0) -> Array:

@@ -7,10 +7,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import sympy
+import tvm
+from tvm import tirx
 
-from tests.kernels.built import Built, hollow
+from tests.kernels.built import TARGET, Built, hollow
 from tilewright.backends.kernels.expr import Namespace
 from tilewright.backends.kernels.loops import Expr, Loops
+from tilewright.backends.tvm_adapter import tvm_target
 from tilewright.ir import dims
 
 B = Namespace({})
@@ -49,6 +52,37 @@ def test_scalar(name: str) -> None:
     with np.errstate(all="ignore"):
         expected = np.asarray(reference(X, Y), np.float32)
     np.testing.assert_array_equal(Built(k)(X, Y, hollow(X.size)), expected)
+
+
+def lowered(compute: Callable[[Expr], Expr]) -> str:
+    """What LLVM gets of 16 elements at once. TVM names the loop over a vector's elements, where it makes one, v_s."""
+    k = Loops("vector")
+    x, y = k.buffer("x", (16,)), k.buffer("y", (16,))
+    with k.vectorized(16) as lane:
+        k.store(y, (lane,), compute(x[lane]))
+    cpu = tvm_target(TARGET)
+    module = tirx.transform.BindTarget(cpu.with_host(cpu))(tvm.IRModule({"vector": k.func()}))
+    return str(tirx.transform.VectorizeLoop(True)(module))
+
+
+VECTORS: dict[str, Callable[[Expr], Expr]] = {
+    "round": B.round,
+    "isnan": lambda x: B.select(B.isnan(x), 1.0, x),
+    "maximum": lambda x: B.maximum(x, x * x),
+    "minimum": lambda x: B.minimum(x, x * x),
+    "not less": lambda x: B.select(B.logical_not(x < x * x), 1.0, x),
+    "sigmoid": B.sigmoid,
+    "exp": B.exp,
+}
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_vectors_stay_vectors(name: str) -> None:
+    assert "v_s" not in lowered(VECTORS[name])
+
+
+def test_what_is_no_vector_is_seen() -> None:
+    assert "v_s" in lowered(tirx.nearbyint)
 
 
 def test_tensors_are_read_through_stages() -> None:

@@ -59,9 +59,8 @@ def test_error_is_as_stated(name: str) -> None:
     np.testing.assert_array_equal(result[~finite], rounded[~finite])
     distance = np.abs(result[finite].astype(np.float64) - exact[finite])
     if name == "sigmoid":
-        far = ARGUMENTS[finite] < -88
-        assert distance[far].max() < 5e-39
-        assert (result[finite][far] > 0).any()
+        far = ARGUMENTS[finite] < -87
+        assert not result[finite][far].any()
         distance[far] = 0
     assert (distance / np.spacing(np.abs(rounded[finite]))).max() <= ulps
 
