@@ -25,10 +25,14 @@ COSTLY = TRIGONOMETRIC | LONG | {"sqrt", "rsqrt", "reciprocal", "pow", "div", "m
 ROUNDINGS = 4  # to bfloat16 in one kernel: likewise
 # Contractions read an operand many times, so only a change of place may be computed on the way in.
 MOVES = {"attention": ("transpose", "slice"), "matmul": ("transpose",)}
+PLACES = ("gather", "slice", "expand")  # are as fast within a concatenation as alone
 
 
 def fuse(graph: Graph) -> Graph:
-    """The graph with every compilable operator in a `fused` node; reshapes stay outside, since they move no data."""
+    """The graph with every compilable operator in a `fused` node.
+
+    Reshapes stay outside, since they move no data, but for those of axes of size 1 within a kernel.
+    """
     groups = _Groups(graph)
     for kinds in ((Kind.CONTRACTION,), (Kind.REDUCTION,), (Kind.INJECTIVE, Kind.ELEMENTWISE)):
         for node in graph.nodes:
@@ -124,16 +128,31 @@ class _Groups:
         """Compute the group that ends with `node` inside its only reader, where that costs little."""
         if self.tail.get(node) is not node or self.anchor(node) is not None or len(node.results) > 1:
             return
-        if self.graph.is_output(node.results[0]):
+        view = self._view_of(node.results[0])
+        value = node.results[0] if view is None else view.results[0]
+        if self.graph.is_output(value):
             return
-        readers = set(self.graph.readers.get(node.results[0], ()))
+        readers = set(self.graph.readers.get(value, ()))
         groups = {self.tail.get(reader) for reader in readers}
         group = groups.pop() if len(groups) == 1 else None
         if group is None or not all(self._accepts(reader, node) for reader in readers):
             return
         if self._is_long([*self.members[node], *self.members[group]]):
             return
+        if view is not None:
+            if self.anchor(group) is not None:
+                return  # whose rule looks at what it reads
+            self.tail[view], self.members[view] = view, [view]
+            self.merge([node], view)
         self.merge([node], group)
+
+    def _view_of(self, value: Value) -> Node | None:
+        """What alone reads `value`, if it only adds or drops axes of size 1: no detour for a kernel."""
+        readers = self.graph.readers.get(value, ())
+        if self.graph.is_output(value) or len(readers) != 1 or not _is_view(readers[0]):
+            return None
+        before, after = ([d for d in v.shape if d != 1] for v in (value, readers[0].results[0]))
+        return readers[0] if dims.same_shape(before, after) else None
 
     def _accepts(self, reader: Node, producer: Node) -> bool:
         if reader.op.kind is Kind.SERIAL:
@@ -143,8 +162,10 @@ class _Groups:
                 return False  # packed weights are read once for many rows, if these lie one after the other
             moves = MOVES.get(reader.op.name, ())
             return all(n.op.name in moves for n in self.members[producer])
-        if reader.op.name == "concat" or any(n.op.name == "concat" for n in self.members[producer]):
+        if any(n.op.name == "concat" for n in self.members[producer]):
             return False
+        if reader.op.name == "concat":
+            return all(n.op.kind is Kind.ELEMENTWISE or n.op.name in PLACES for n in self.members[producer])
         grows = not dims.equal(reader.results[0].type.size, producer.results[0].type.size)
         if reader.op.kind is Kind.REDUCTION:
             return reader.inputs[0].node is producer

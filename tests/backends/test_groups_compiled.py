@@ -56,6 +56,47 @@ def test_matmul_between_transposes() -> None:
     assert kernels(named([result], [x, y]), {"b": 1, "s": 1, "t": 17}, {"b": 2, "s": 16, "t": 3}) == 1
 
 
+def test_rows_of_tables_are_looked_up_where_they_are_joined() -> None:
+    """As in a model that recommends: an index for each table, whose axis goes, and one that is joined along."""
+    tables = [weight(9, 4) for _ in range(3)]
+    dense, sparse = input_value("dense", tensor(FLOAT, "n", 4)), input_value("sparse", tensor("int64", "n", 3))
+
+    def row(place: int, table: Value) -> Value:
+        taken = apply("slice", sparse, starts=(0, place), sizes=(dims.symbol("n"), 1), steps=(1, 1))
+        index = apply("reshape", taken, shape=(dims.symbol("n"),))
+        return apply("reshape", apply("gather", table, index, axis=0), shape=(dims.symbol("n"), 1, 4))
+
+    rows = [apply("reshape", dense, shape=(dims.symbol("n"), 1, 4)), *(row(i, t) for i, t in enumerate(tables))]
+    graph = named([apply("concat", *rows, axis=1)], [dense, sparse])
+    model = compiled(graph)
+    assert len(model.program.kernels()) == 1
+    for count in (1, 7):
+        places = np.random.default_rng(0).integers(0, 9, (count, 3))
+        assert_same(graph, model, {"dense": np.ones((count, 4), np.float32), "sparse": places})
+
+
+def test_halves_are_turned_where_they_are_joined() -> None:
+    """As positions are put into queries and keys."""
+    (x,) = given(x=("n", "s", 8))
+
+    def half(start: int) -> Value:
+        sizes = (dims.symbol("n"), dims.symbol("s"), 4)
+        return apply("slice", x, starts=(0, 0, start), sizes=sizes, steps=(1, 1, 1))
+
+    turned = apply("concat", apply("neg", half(4)), half(0), axis=2)
+    assert kernels(named([apply("mul", turned, weight(8))], [x]), {"n": 1, "s": 1}, {"n": 2, "s": 5}) == 1
+
+
+def test_axes_of_one_element_within_a_kernel() -> None:
+    x, y = given(x=("n", 1, 5), y=("n", "m", 5))
+    flat = apply("reshape", apply("neg", x), shape=(dims.symbol("n"), 5))
+    result = apply("transpose", apply("abs", flat), perm=(1, 0))
+    assert kernels(named([result], [x]), {"n": 1}, {"n": 6}) == 1
+    total = apply("reduce_sum", apply("mul", y, apply("neg", x)), axes=(1,))
+    back = apply("reshape", total, shape=(dims.symbol("n"), 1, 5))
+    assert kernels(named([apply("sqrt", apply("abs", back))], [x, y]), {"n": 2, "m": 9}) == 2
+
+
 def test_a_transpose_stays_in_front_of_packed_weights() -> None:
     """Each of its rows would be a product of its own, which packs all weights again."""
     (x,) = given(x=("t", "b", 24))
