@@ -16,6 +16,7 @@ from tvm import tirx
 
 from tilewright.backends.kernels.loops import (
     FORK_WORK,
+    TURN,
     Buffer,
     Condition,
     Expr,
@@ -34,6 +35,7 @@ from tilewright.backends.kernels.quads import SpareQuads
 from tilewright.backends.kernels.ranges import noted
 from tilewright.backends.kernels.scaled import ROWS_OF_SCALES
 from tilewright.backends.kernels.tile import (
+    LINE,
     Ahead,
     Meanwhile,
     RowOf,
@@ -42,6 +44,7 @@ from tilewright.backends.kernels.tile import (
     ask_ahead,
     ask_meanwhile,
     finished_tile,
+    lines_a_turn,
     row_tiles,
     tile_height,
 )
@@ -58,6 +61,7 @@ DEEP = 3 << 15  # bytes of a block of B, of which the second-level cache keeps t
 _FAR = 1 << 18  # bytes of B, of which the second-level cache keeps little from one pass to the next
 _VAST = 1 << 24  # bytes of B that come from memory in each pass: as many rows of A share one as may
 PIECE = 6 << 10  # elements of B that stay in the first-level cache beside rows of A
+_KEPT = 1 << 14  # bytes of A that a tile sums while the next tile's come into the first-level cache
 _ROWS_TOGETHER = 132  # rows of A that pass by a piece of B, about
 
 
@@ -67,17 +71,16 @@ def gemm(
     rows: Index,
     columns: Index,
     depth: Index,
-    a: Load,
+    a: Buffer,
     b: Buffer,
     store: Store,
     ahead: Ahead | None = None,
 ) -> None:
-    """store(i, j, sum over d of a(i, d) * B[d, j]) for a constant B.
+    """store(i, j, sum over d of a[i, d] * B[d, j]) for a constant B.
 
-    `a(i, d)` gives numbers as `Tile` says; it is evaluated for each block of columns, perhaps more than once for a last
-    row. `b` is [ceil(columns / tile.columns), depth / tile.steps, tile.columns * tile.steps], as `pack_b` makes it, or
-    for uint8 `pack_quads`. `store` emits the statements for one element, inside a vectorized loop over j; `ahead(i, j)`
-    asks for its memory.
+    `a` is [rows, depth], of numbers as `Tile` says. `b` is [ceil(columns / tile.columns), depth / tile.steps,
+    tile.columns * tile.steps], as `pack_b` makes it, or for uint8 `pack_quads`. `store` emits the statements for one
+    element, inside a vectorized loop over j; `ahead(i, j)` asks for its memory.
     """
     tile = tile.for_rows(rows)
 
@@ -104,7 +107,7 @@ def _gemm_at_once(
     rows: Index,
     columns: Index,
     depth: Index,
-    a: Load,
+    a: Buffer,
     b: Buffer,
     store: Store,
     ahead: Ahead | None,
@@ -121,8 +124,12 @@ def _gemm_at_once(
         load = _rows_from(b, block, 0)
         spare = tile.spare_quads(depth, load)
         share = Share(row, count)
-        meanwhile = _ask_for(k, b, block + 1, 0, quotient(depth, tile.steps), share) if size >= _FAR else None
-        _block(k, tile, start, block, rows, columns, depth, a, load, store, spare, ahead, meanwhile)
+        meanwhile = (
+            _ask_for(k, b, block + 1, 0, quotient(depth, tile.steps), share)
+            if size >= _FAR
+            else _ask_for_rows(k, tile, a, start + tile.rows, depth)
+        )
+        _block(k, tile, start, block, rows, columns, depth, _from(a)(0), load, store, spare, ahead, meanwhile)
 
 
 def _chunk(tile: Tile, depth: Index, size: int) -> int:
@@ -138,7 +145,7 @@ def gemm_of_scaled(
     rows: Index,
     columns: int,
     depth: int,
-    a: Load,
+    a: Buffer,
     b: Buffer,
     store: Store,
     ahead: Ahead | None = None,
@@ -185,8 +192,8 @@ def gemm_in_steps(
     _gemm_in_steps(k, tile, rows, columns, depth, left, b, store, steps, ahead)
 
 
-def _from(a: Load) -> Left:
-    return lambda start: lambda i, d: a(i, start + d)
+def _from(a: Buffer) -> Left:
+    return lambda start: lambda i, d: a[i, start + d]
 
 
 def _scales(k: Loops, tile: Tile, b: Buffer, block: Expr) -> Buffer:
@@ -272,7 +279,17 @@ def _ask_for(k: Loops, b: Buffer, block: Expr, start: Index, rows: Index, share:
     """Asks for a share of `rows` rows of B, from row `start` of `block` on, during a sum over as many rows."""
     blocks, depth, width = (int(size) for size in b.shape)
     flat = k.view(b, (blocks * depth * width,))
-    return ask_meanwhile(k, flat, (block * depth + start) * width, rows * width, rows, share, width)
+    lines = lines_a_turn(flat, width)
+    return ask_meanwhile(k, flat, (block * depth + start) * width, rows * width, rows, share, lines)
+
+
+def _ask_for_rows(k: Loops, tile: Tile, a: Buffer, start: Index, depth: Index) -> Meanwhile | None:
+    """Asks for the rows of A from `start` on, which the next tile sums, if the nearest cache keeps two tiles' rows."""
+    if not isinstance(depth, int) or depth * tile.rows * itemsize(a) > _KEPT:
+        return None
+    count, steps = tile.rows * depth, quotient(depth, tile.steps)
+    lines = int(ceildiv(TURN * tile.steps * tile.rows * itemsize(a), LINE))
+    return ask_meanwhile(k, k.view(a, (a.shape[0] * depth,)), start * depth, count, steps, Share(0, 1), lines)
 
 
 def _add_tile(

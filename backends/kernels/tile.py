@@ -187,15 +187,18 @@ class Share:
     of: Index
 
 
-def ask_meanwhile(k: Loops, b: Buffer, start: Index, count: Index, depth: Index, share: Share, width: int) -> Meanwhile:
+def lines_a_turn(b: Buffer, width: int) -> int:
+    """How many lines each turn of a sum asks for of a B of which a step reads `width` elements."""
+    return max(1, TURN * width * itemsize(b) // LINE // _SHARE)
+
+
+def ask_meanwhile(k: Loops, b: Buffer, start: Index, count: Index, depth: Index, share: Share, lines: int) -> Meanwhile:
     """Asks for a share of b[start : start + count] in all turns of a sum of `depth` steps; for less if these are few.
 
-    All turns ask for as many lines, with their first lines so far apart that they cover what there is: several for the
-    same lines if there are more turns than needed. `b` has one axis, of which a step reads `width` elements; what lies
-    past its end is asked for in vain.
+    Each turn asks for so many lines, with their first lines so far apart that they cover what there is: several for the
+    same lines if there are more turns than needed. `b` has one axis; what lies past its end is asked for in vain.
     """
     turns, line = ceildiv(depth, TURN), LINE // itemsize(b)
-    lines = max(1, TURN * width // line // _SHARE)
     all_turns = maximum(turns * share.of, 1)  # either may be 0
     each = k.let("each", index(minimum(quotient(count + all_turns - 1, all_turns), lines * line)))
     first = k.let("asked", start + share.number * turns * each)

@@ -20,7 +20,7 @@ from tilewright.backends.kernels.loops import FORK_WORK, Buffer, Expr, Index, Lo
 from tilewright.backends.kernels.multiply import multiply
 from tilewright.backends.kernels.packing_winograd import POINTS, SIDE, SIZE, polynomial
 from tilewright.backends.kernels.ranges import Indices, div_up, maximum, named, product, unravel
-from tilewright.backends.kernels.tile import Share, Tile, ask_meanwhile
+from tilewright.backends.kernels.tile import Share, Tile, ask_meanwhile, lines_a_turn
 
 Load = Callable[[Index, Index, Index, Index], Expr]
 Store = Callable[[Index, Index, Index, Index, Expr], None]
@@ -151,7 +151,8 @@ class _Part:
             length = depth if channels % depth == 0 else minimum(depth, channels - start)
             following = ((block * SIDE**2 + p) * channels + start + length) * tile.columns
             share = Share(row, tiles)
-            meanwhile = ask_meanwhile(k, flat, following, length * tile.columns, length, share, tile.columns)
+            lines = lines_a_turn(flat, tile.columns)
+            meanwhile = ask_meanwhile(k, flat, following, length * tile.columns, length, share, lines)
 
             def out(r: Expr, column: Expr, value: Expr) -> None:
                 place = (p, (top + r) * tile.columns + column)

@@ -68,7 +68,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
         rows,
         columns,
         depth,
-        lambda i, d: flat[i, d],
+        flat,
         group.inputs[right],
         store,
         rows_ahead(group, node.results[0], columns),

@@ -32,7 +32,7 @@ def dense(tile: Tile, columns: int, depth: int) -> Built:
     bias, y = k.buffer("bias", (columns,)), k.buffer("y", (rows, columns))
     gemm(
         k, tile, rows, columns, depth,
-        lambda i, d: x[i, d], w, lambda i, j, value: k.store(y, (i, j), value + bias[j]),
+        x, w, lambda i, j, value: k.store(y, (i, j), value + bias[j]),
     )  # fmt: skip
     return Built(k)
 
@@ -107,7 +107,7 @@ def test_pairs(columns: int, depth: int, weights: str) -> None:
         k.buffer("w", shape, weights),
         k.buffer("y", (rows, columns), "int32"),
     )
-    gemm(k, tile, rows, columns, depth, lambda i, d: x[i, d], w, lambda i, j, value: k.store(y, (i, j), value))
+    gemm(k, tile, rows, columns, depth, x, w, lambda i, j, value: k.store(y, (i, j), value))
     kernel, random = Built(k), np.random.default_rng(depth)
     matrix = random.integers(-128, 128, (depth, columns)).astype(weights)
     for count in rows_of(tile):
@@ -133,7 +133,7 @@ def test_quads(columns: int, depth: int, large: int) -> None:
         k.buffer("w", shape, "int8"),
         k.buffer("y", (rows, columns), "int32"),
     )
-    gemm(k, tile, rows, columns, depth, lambda i, d: x[i, d], w, lambda i, j, value: k.store(y, (i, j), value))
+    gemm(k, tile, rows, columns, depth, x, w, lambda i, j, value: k.store(y, (i, j), value))
     kernel = Built(k)
     for count in rows_of(tile):
         left = random.integers(0, 256, (count, depth)).astype(np.uint8)
@@ -151,9 +151,7 @@ def test_scaled(columns: int, depth: int) -> None:
     x = k.buffer("x", (rows, depth))
     w = k.buffer("w", packed_scaled_b_shape(depth, columns, tile.columns), "int8")
     y = k.buffer("y", (rows, columns))
-    gemm_of_scaled(
-        k, tile, rows, columns, depth, lambda i, d: x[i, d], w, lambda i, j, value: k.store(y, (i, j), value)
-    )
+    gemm_of_scaled(k, tile, rows, columns, depth, x, w, lambda i, j, value: k.store(y, (i, j), value))
     kernel, random = Built(k), np.random.default_rng(depth)
     scales = np.exp(random.uniform(-5, 0, columns)).astype(np.float32)
     matrix = random.integers(-128, 128, (depth, columns)).astype(np.float32) * scales
@@ -217,7 +215,7 @@ def test_rows_of_images(places: int) -> None:
     x, w = k.buffer("x", (images, places, depth)), k.buffer("w", packed_b_shape(depth, columns, tile.columns))
     y = k.buffer("y", (images * places, columns))
     flat = k.view(x, (images * places, depth))
-    gemm(k, tile, images * places, columns, depth, lambda i, d: flat[i, d], w, lambda i, j, v: k.store(y, (i, j), v))
+    gemm(k, tile, images * places, columns, depth, flat, w, lambda i, j, v: k.store(y, (i, j), v))
     kernel, b = Built(k), normal(depth, columns, seed=1)
     for count in (1, 2, 30):
         a = normal(count, places, depth)
@@ -230,7 +228,7 @@ def test_everything_known() -> None:
     k = Loops("small")
     tile = choose_tile(NATIVE, 9)
     x, w, y = k.buffer("x", (7, 3)), k.buffer("w", (1, 3, tile.columns)), k.buffer("y", (7, 9))
-    gemm(k, tile, 7, 9, 3, lambda i, d: x[i, d], w, lambda i, j, value: k.store(y, (i, j), value))
+    gemm(k, tile, 7, 9, 3, x, w, lambda i, j, value: k.store(y, (i, j), value))
     assert "parallel" not in str(k.func())
     a, b = normal(7, 3), normal(3, 9, seed=1)
     check_close(Built(k)(a, pack_b(b, tile.columns), hollow(7, 9)), a, b)
