@@ -27,6 +27,7 @@ from tilewright.backends.kernels.loops import (
     quotient,
 )
 from tilewright.backends.kernels.multiply import multiply
+from tilewright.backends.kernels.ranges import maximum
 from tilewright.backends.kernels.tile import Tile, Vectors, fold_lanes
 from tilewright.backends.kernels.transposed import turn
 
@@ -35,7 +36,8 @@ Fold = Callable[[Expr, Expr], Expr]
 Store = Callable[[Expr, Expr, Expr, Expr, Expr], None]
 
 LOWEST = const(-math.inf, "float32")
-_ROWS_PER_TASK = 128  # query rows, about, that share one copy of the keys and values
+_FEWEST, _MOST = 128, 256  # query rows, about, that share one copy of the keys and values
+_TASKS = 4  # a head, if there are rows enough
 
 
 @dataclass(frozen=True)
@@ -64,14 +66,15 @@ class Attention:
 
 
 def attention_tile(machine: Vectors) -> Tile:
-    """Two vectors wide, so that heads of 32 and 64 fill it on AVX-512, with sums enough to hide their latency."""
-    return Tile(8 if machine.registers >= 32 else 6, 2 * machine.lanes, machine.lanes)
+    """Two vectors wide, so that heads of 32 and 64 fill it on AVX-512; as high as there are registers for sums."""
+    return Tile(12 if machine.registers >= 32 else 6, 2 * machine.lanes, machine.lanes)
 
 
 def attention(k: Loops, machine: Vectors, sizes: Attention, store: Store) -> None:
     """store(b, h, i, e, softmax(scale * Q K^T + mask) V) for i < queries and e < width."""
     tile = attention_tile(machine)
-    share = ceildiv(_ROWS_PER_TASK, tile.rows) * tile.rows  # whole tiles, so that none reaches into the next task
+    rows = minimum(maximum(ceildiv(sizes.queries, _TASKS), _FEWEST), _MOST)
+    share = ceildiv(rows, tile.rows) * tile.rows  # whole tiles, so that none reaches into the next task
     chunks = ceildiv(sizes.queries, share)
     work = product((sizes.batch, sizes.heads, sizes.queries, sizes.keys, sizes.depth + sizes.width))
     with k.parallel(sizes.batch * sizes.heads * chunks, worth=work >= FORK_WORK) as task:
