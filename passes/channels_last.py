@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 RANKS = (3, 4, 5)
 VECTOR = 8  # result channels with which vectors of channels are worth it
+FEW, RUN = 4, 16  # result channels, and products side by side in a sum, with which vectors along the sums are
 NOMINAL = 64  # what a symbolic size is taken to be
 WORTH = 1 / 16  # bytes that are transposed in the time that a multiply-add is faster with channels last
 LAST, FIRST = "last", "first"  # the two sides of the cut
@@ -43,7 +44,8 @@ def is_movable(node: Node) -> bool:
         return False
     x, w = node.inputs[:2]
     known = x.rank in RANKS and isinstance(x.shape[1], int) and w.is_constant
-    return known and x.dtype in ("float32", "int32") and (_fills_vectors(node) or is_pointwise(node))
+    fits = _fills_vectors(node) or is_pointwise(node) or _sums_in_vectors(node)
+    return known and x.dtype in ("float32", "int32") and fits
 
 
 def _fills_vectors(node: Node) -> bool:
@@ -52,6 +54,16 @@ def _fills_vectors(node: Node) -> bool:
     outputs = w.shape[1] * groups if node.op.name == "conv_transpose" else w.shape[0]
     depthwise = node.op.name == "conv" and groups == w.shape[0] == node.inputs[0].shape[1] and w.dtype == "float32"
     return bool(outputs // (1 if depthwise else groups) >= VECTOR)
+
+
+def _sums_in_vectors(node: Node) -> bool:
+    """Whether results are so few, and what each sums is so long, that vectors lie along the sums."""
+    x, w = node.inputs[:2]
+    if node.op.name != "conv" or node.attrs["groups"] > 1 or x.dtype != "float32" or not w.is_constant:
+        return False
+    outputs, channels, *_, taps = (int(size) for size in w.shape)
+    run = channels * (taps if node.attrs["dilations"][-1] == 1 else 1)
+    return outputs <= FEW and run >= RUN and run % VECTOR == 0
 
 
 def is_pointwise(node: Node) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from tilewright.backends.kernels.dots import choose_dots, multiply_dots
 from tilewright.backends.kernels.loops import Buffer, Condition, Expr, Index, Loops, index, minimum
 from tilewright.backends.kernels.multiply import multiply
 from tilewright.backends.kernels.patches import Axis, Block, Grid, even, normalised
@@ -25,7 +26,7 @@ from tilewright.backends.kernels.ranges import (
     tasks,
     unravel,
 )
-from tilewright.backends.kernels.tile import Ahead, RowOf, Tile, finished_tile, tile_height
+from tilewright.backends.kernels.tile import Ahead, RowOf, Tile, Vectors, choose_tile, finished_tile, tile_height
 
 _CACHE = 1 << 15  # elements of input that a task may read: a share of the second-level cache
 _RESULTS = (24, 384)  # places a task, at least (each reads all weights) and at most
@@ -90,12 +91,26 @@ class Source:
     pitch: Index
 
 
+def tile_of(machine: Vectors, conv: ConvLast, dtype: str) -> Tile:
+    """The register tile for a convolution of images of that dtype."""
+    axes = normalised(conv.axes)[0]
+    dots = choose_dots(machine, conv.per_group, conv.terms, run_of(conv)) if dtype == "float32" else None
+    return dots or choose_tile(machine, conv.per_group, dtype, rows=axes[-1].results)
+
+
+def run_of(conv: ConvLast) -> int:
+    """Products of a sum whose inputs lie side by side: those of the taps of a row, or of the channels of a tap."""
+    wide = normalised(conv.axes)[0][-1]
+    return conv.depth * (wide.kernel if conv.groups == 1 and wide.dilation == 1 else 1)
+
+
 def emit_conv_last(
     k: Loops, tile: Tile, conv: ConvLast, image: Buffer, weights: Buffer, store: Store, ask: Ask | None = None
 ) -> None:
     """`store(n, phase, places, o, value)` for every result: the sum over taps and channels c of input times weight.
 
-    `image` is [batch, *axes, channels]; `pack_conv_last` made `weights` for `tile.columns`, of groups * phases groups.
+    `image` is [batch, *axes, channels]; `pack_conv_last` made `weights` for `tile.columns`, of groups * phases groups,
+    or `pack_conv_dots` for `tile.dots`.
     `store` is called with vectors of result channels `o`; `ask(n, places, o)` asks for their memory before.
     """
     axes, restored = _spread(*normalised(conv.axes), conv.channels)
@@ -182,7 +197,7 @@ class _Kernel:
         k, conv = self.k, self.conv
         groups, blocks, *_, columns = self.weights.shape
         outer, last = self.extents[:-1], self.extents[-1]
-        weights = k.view(self.weights, (groups, blocks, *outer, last // self.tile.steps, columns))
+        weights = k.view(self.weights, (groups, blocks, *outer, *self._along(last), columns))
         grid = self.grid
         blocks = div_up(conv.per_group, self.tile.columns)
         outer, total = (conv.batch, *grid.blocks), conv.groups * conv.phases * blocks
@@ -196,6 +211,12 @@ class _Kernel:
                 with k.serial(div_up(block.columns, self.tile.rows)) as t:
                     first = named(k, "first", index(t) * self.tile.rows)
                     self._tile(source, weights, block, taps, (n, kernel, column_block), row, first)
+
+    def _along(self, last: int) -> tuple[int, ...]:
+        """How the weights of the last extent are divided, but for their last axis."""
+        if self.tile.dots:
+            return (div_up(last, self.tile.dots), self.tile.columns)
+        return (last // self.tile.steps,)
 
     def _tile(
         self,
@@ -222,7 +243,8 @@ class _Kernel:
             return (*known, *place[len(taps) :])
 
         def part(count: int, row_of: RowOf, out: Callable[[Expr, Expr, Expr], None]) -> None:
-            multiply(
+            summed = multiply_dots if tile.dots else multiply
+            summed(
                 k, tile, count, (*(t.count for t in taps), *self.extents[len(taps) :]),
                 lambda r, *place: source.buffer[at + row_of(r) * step + self._tap(source, of_all(place))],
                 lambda *place: weights[(kernel, b, *of_all(place))],
@@ -288,7 +310,8 @@ class _Kernel:
                 start = start * axis.kernel + tap
             places = [a.source(i, 0) + t * a.dilation for a, i, t in zip(lead, block.lead, at, strict=True)]
             places.append(named(k, "source", high.source(block.row, 0) + y))
-            copy_row(k, self.tile.lanes, self.conv, self.image, n, places, block, patch, start * plane + y * pitch)
+            lanes, to = self.tile.dots or self.tile.lanes, start * plane + y * pitch
+            copy_row(k, lanes, self.conv, self.image, n, places, block, patch, to)
         return Source(patch, 0, plane, pitch)
 
 

@@ -23,10 +23,11 @@ _REGISTERS = {4: "x", 8: "x", 16: "v"}  # constraints of LLVM: any of the first 
 
 
 def multiply_add(k: Loops, sums: Buffer, start: Expr, a: Expr, b: Expr) -> None:
-    """sums[start + i] += a * b[i] for the float32 vector b and the number a."""
+    """sums[start + i] += a * b[i] for the float32 vector b and the number a, or as many of them."""
     lanes = int(b.ty.dtype.lanes)
+    a = a if int(a.ty.dtype.lanes) == lanes else tirx.Broadcast(a, lanes)
     name = f"tilewright_multiply_add_{lanes}"
     k.include(_MULTIPLY_ADD.format(name=name, lanes=lanes, register=_REGISTERS[lanes]))
     place = tirx.Ramp(index(start), index(1), lanes)
-    result = tirx.call_pure_extern(f"float32x{lanes}", name, sums[place], tirx.Broadcast(a, lanes), b)
+    result = tirx.call_pure_extern(f"float32x{lanes}", name, sums[place], a, b)
     k.emit(tirx.BufferStore(sums, result, [place]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,6 +57,26 @@ def packed_conv_last_shape(shape: Sequence[int], groups: int, columns: int, step
     """The shape that `pack_conv_last` makes of weights of the given shape."""
     outputs, channels, *kernel = shape
     return (groups, -(-outputs // groups // columns), *kernel, channels // steps, columns * steps)
+
+
+def pack_conv_dots(weights: Array, groups: int, lanes: int, run: int) -> Array:
+    """[O, C / groups, *kernel] -> [groups, 1, *, ceil(run / lanes), O / groups, lanes], by runs of products.
+
+    They go over the channels and, if there are more in one, the taps of the last axis; the last vector of each is
+    padded with zeros.
+    """
+    outputs, *_ = weights.shape
+    sums = np.moveaxis(weights, 1, -1).reshape(groups, outputs // groups, -1, run)
+    padded = np.zeros((*sums.shape[:-1], -(-run // lanes) * lanes), weights.dtype)
+    padded[..., :run] = sums
+    vectors = padded.reshape(*sums.shape[:-1], -1, lanes)
+    return np.ascontiguousarray(np.moveaxis(vectors, 1, -2))[:, None]
+
+
+def packed_conv_dots_shape(shape: Sequence[int], groups: int, lanes: int, run: int) -> tuple[int, ...]:
+    """The shape that `pack_conv_dots` makes of weights of the given shape."""
+    outputs, *terms = shape
+    return (groups, 1, math.prod(terms) // run, -(-run // lanes), outputs // groups, lanes)
 
 
 def pack_conv_transpose_last(weights: Array, groups: int, spreads: Sequence[Spread], columns: int) -> Array:

@@ -64,7 +64,8 @@ class Tile:
     `dtype` is that of both operands: float32, int32, whose sums wrap around, or int16, which is summed as int32; then
     B may be int8, and A uint8. With uint8 A is that and B int8, also summed as int32; behind its depth B of a matrix
     product has rows that `packing_quads.pack_quads` made, for `spare` quads at most. `fuses`: whether one instruction
-    multiplies and adds, or multiplies, sums neighbours and adds. `registers`: those of the machine.
+    multiplies and adds, or multiplies, sums neighbours and adds. `registers`: those of the machine. `dots`: unless 0,
+    each accumulator is a vector of so many lanes along what is summed (see `dots.py`), and `lanes` those of a result.
     """
 
     rows: int
@@ -74,6 +75,7 @@ class Tile:
     spare: int = 0
     fuses: bool = False
     registers: int = 32
+    dots: int = 0
 
     @property
     def vectors(self) -> int:
@@ -158,6 +160,8 @@ def finished_tile(
 ) -> None:
     """A tile whose sums go to a small buffer, and from there row by row, in vectors, to store(row, column, sum).
 
+    Those of a single column go in one vector of all rows.
+
     `part(count, row_of, out)` emits `multiply` as `row_tiles` says, with out(row, column, sum).
     """
     sums = k.local("sums", (tile.rows * tile.columns,), tile.sums)
@@ -167,6 +171,9 @@ def finished_tile(
         part(count, row_of, lambda r, column, value: k.store(sums, (r * tile.columns + column,), value))
 
     row_tiles(k, tile, height, piece)
+    if tile.columns == 1:
+        k.lanes(height, tile.rows, lambda r: store(r, index(0), sums[r]))
+        return
     with k.serial(height, name="r") as r:
         k.lanes(width, tile.lanes, lambda column: store(r, column, sums[r * tile.columns + column]))
 

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from tilewright.backends.kernels.conv_deep import emit_conv_deep, step_of
-from tilewright.backends.kernels.conv_last import ConvLast
+from tilewright.backends.kernels.conv_last import ConvLast, tile_of
 from tilewright.backends.kernels.gemm import DEEP
 from tilewright.backends.kernels.group import Group, Layout
 from tilewright.backends.kernels.loops import Expr, Index
@@ -42,6 +42,8 @@ def declines(group: Group) -> str:
         return "its images are large"
     if _padded(conv) > _COPIED:
         return "a padded copy of its images would be large"
+    if tile_of(Vectors.of(group.target), conv, node.inputs[0].dtype).dots:
+        return "has few result channels"
     tile = _tile(group, node, conv)
     if conv.terms * tile.columns * np.dtype(node.inputs[1].dtype).itemsize <= DEEP:
         return "the cache keeps its weights"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
-from tilewright.backends.kernels.conv_last import Ask, ConvLast, emit_conv_last
+from tilewright.backends.kernels.conv_last import Ask, ConvLast, emit_conv_last, run_of, tile_of
 from tilewright.backends.kernels.group import Group, Layout
 from tilewright.backends.kernels.loops import Expr, Index
-from tilewright.backends.kernels.packing_conv import pack_conv_last, packed_conv_last_shape
-from tilewright.backends.kernels.patches import normalised
+from tilewright.backends.kernels.packing_conv import (
+    pack_conv_dots,
+    pack_conv_last,
+    packed_conv_dots_shape,
+    packed_conv_last_shape,
+)
 from tilewright.backends.kernels.ranges import Indices
-from tilewright.backends.kernels.tile import Vectors, choose_tile
+from tilewright.backends.kernels.tile import Tile, Vectors
 from tilewright.backends.rules.conv import window_axes
 from tilewright.backends.rules.operands import unsuited
 from tilewright.backends.rules.rule import Rule
@@ -40,10 +44,8 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     assert node is not None
     image, weights, *bias = node.inputs
     conv = sizes(group, node)
-    tile = choose_tile(Vectors.of(group.target), conv.per_group, image.dtype, rows=normalised(conv.axes)[0][-1].results)
-    packing = partial(pack_conv_last, groups=conv.groups, columns=tile.columns, steps=tile.steps)
-    shape = packed_conv_last_shape(weights.shape, conv.groups, tile.columns, tile.steps)
-    layouts = {weights: Layout(packing, shape)}
+    tile = tile_of(Vectors.of(group.target), conv, image.dtype)
+    layouts = {weights: _packed(conv, tile, weights.shape)}
     group.place(layouts, held=node.results[0])
     finish = group.finisher(node.results[0])
 
@@ -54,6 +56,14 @@ def emit(group: Group) -> Mapping[Value, Layout]:
         group.k, tile, conv, group.inputs[image], group.inputs[weights], store, ahead(group, node.results[0])
     )
     return layouts
+
+
+def _packed(conv: ConvLast, tile: Tile, shape: Sequence[int]) -> Layout:
+    if tile.dots:
+        packing = partial(pack_conv_dots, groups=conv.groups, lanes=tile.dots, run=run_of(conv))
+        return Layout(packing, packed_conv_dots_shape(shape, conv.groups, tile.dots, run_of(conv)))
+    packing = partial(pack_conv_last, groups=conv.groups, columns=tile.columns, steps=tile.steps)
+    return Layout(packing, packed_conv_last_shape(shape, conv.groups, tile.columns, tile.steps))
 
 
 def ahead(group: Group, held: Value) -> Ask | None:

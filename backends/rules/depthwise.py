@@ -23,7 +23,7 @@ def declines(group: Group) -> str:
     if image.dtype != "float32":
         return f"works on {image.dtype}"
     groups = group.anchor.attrs["groups"]
-    return "" if groups == image.shape[-1] == weights.shape[0] else "mixes channels"
+    return "" if 1 < groups == image.shape[-1] == weights.shape[0] else "mixes channels, or has one"
 
 
 def emit(group: Group) -> Mapping[Value, Layout]:

@@ -57,6 +57,14 @@ def convolution(x: Value) -> Value:
     return apply("sigmoid", image_kernel(x, weight(40, 24, 3, 3), channels_last=True))
 
 
+def convolution_of_few(x: Value) -> Value:
+    return apply("maximum", image_kernel(x, weight(3, 24, 3, 4), channels_last=True), constant(0, "float32"))
+
+
+def convolution_of_one(x: Value) -> Value:
+    return apply("sigmoid", image_kernel(x, weight(1, 24, 3, 1), pads=(1, 0, 1, 0), channels_last=True))
+
+
 def depthwise(x: Value) -> Value:
     return image_kernel(x, weight(24, 1, 3, 3), strides=(2, 1), groups=24, channels_last=True)
 
@@ -83,6 +91,8 @@ CASES: dict[str, tuple[Callable[[Value], Value], tuple[Any, ...], tuple[dict[str
     "product of pairs": (product_of_pairs, ("m", 64), ({"m": 1}, {"m": 29})),
     "integer convolution": (integer_convolution, (1, "h", "w", 24), ({"h": 5, "w": 9}, {"h": 13, "w": 33})),
     "convolution": (convolution, (1, "h", "w", 24), ({"h": 5, "w": 9}, {"h": 13, "w": 33})),
+    "convolution of few": (convolution_of_few, (1, "h", "w", 24), ({"h": 5, "w": 9}, {"h": 13, "w": 33})),
+    "convolution of one": (convolution_of_one, (1, "h", "w", 24), ({"h": 5, "w": 9}, {"h": 13, "w": 33})),
     "depthwise": (depthwise, (1, "h", "w", 24), ({"h": 5, "w": 9}, {"h": 13, "w": 33})),
     "channels first": (channels_first, (1, 24, "h", "w"), ({"h": 5, "w": 9}, {"h": 13, "w": 33})),
     "attention": (attention, (1, 2, "s", 16), ({"s": 1}, {"s": 37})),

@@ -1,0 +1,87 @@
+"""Sums for few result channels: vectors lie along what is summed, where neighbours are neighbours in the image as well.
+
+With channels side by side in a vector, few of them leave most of it empty. Here each sum is a vector of partial sums,
+which are added up last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tvm import tirx
+
+from tilewright.backends.kernels.fused import multiply_add
+from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, index
+from tilewright.backends.kernels.ranges import nested
+from tilewright.backends.kernels.tile import SUMS, Tile, Vectors, fold_lanes
+
+Load = Callable[..., Expr]
+
+_HIGHEST = 12  # rows of a tile
+_FOLD = 8  # steps that adding up the lanes of one sum takes, about
+
+
+def choose_dots(machine: Vectors, columns: int, terms: int, run: int) -> Tile | None:
+    """A tile for sums of `terms` products in runs of `run` neighbours, if it is faster than vectors of `columns`."""
+    lanes = machine.lanes
+    fits = machine.fuses and 2 * columns <= lanes and run >= lanes and run % lanes in (0, lanes // 2)
+    if not fits or terms * columns // lanes + _FOLD * columns >= terms:
+        return None
+    rows = min(SUMS if columns == 1 else _HIGHEST, (machine.registers - 2) // (columns + 1))
+    width = columns if columns in (2, 4, 8) else 1
+    return Tile(rows, columns, width, fuses=True, registers=machine.registers, dots=lanes)
+
+
+def multiply_dots(
+    k: Loops,
+    tile: Tile,
+    rows: int,
+    extents: Sequence[Index],
+    a: Load,
+    b: Load,
+    out: Callable[[int, int, Expr], None],
+) -> None:
+    """out(r, c, sum of a(r, *place) * b(*place, c)) for r < rows and c < tile.columns, over all places.
+
+    Both operands lie side by side along the last extent, whose places b has as (vector, c, lane), the last vector
+    filled up with zeros.
+    """
+    *outer, run = extents
+    lanes, columns = tile.dots, tile.columns
+    sums = [k.local(f"sum{c}", (rows * lanes,), "float32") for c in range(columns)]
+    for total in sums:
+        with k.unrolled(rows, name="r") as r, k.vectorized(lanes) as lane:
+            k.store(total, (r * lanes + lane,), 0.0)
+
+    def step(place: Sequence[Expr], number: Index, width: int) -> None:
+        def left(r: int) -> Expr:
+            return _vector(k, lanes, width, lambda i: a(r, *place, number * lanes + i))
+
+        def right(c: int) -> Expr:
+            return _vector(k, lanes, lanes, lambda i: b(*place, number, c, i))
+
+        factors = [left(r) for r in range(rows)]
+        for c, total in enumerate(sums):
+            factor = right(c)
+            for r in range(rows):
+                multiply_add(k, total, r * lanes, factors[r], factor)
+
+    with nested(k, outer) as place:
+        with k.serial(int(run) // lanes, name="d") as number:
+            step(place, number, lanes)
+        if rest := int(run) % lanes:
+            step(place, int(run) // lanes, rest)
+    for c, total in enumerate(sums):
+        for r in range(rows):
+            out(r, c, fold_lanes(total[tirx.Ramp(index(r * lanes), index(1), lanes)], lanes, tirx.Add))
+
+
+def _vector(k: Loops, lanes: int, width: int, load: Callable[[Expr], Expr]) -> Expr:
+    """A vector of what `load` gives for the first `width` lanes, and zeros."""
+    loaded: Buffer = k.local("x", (lanes,), "float32")
+    with k.vectorized(width) as lane:
+        k.store(loaded, (lane,), load(lane))
+    if width < lanes:
+        with k.vectorized(lanes - width) as lane:
+            k.store(loaded, (lane + width,), 0.0)
+    return tirx.BufferLoad(loaded, [tirx.Ramp(index(0), index(1), lanes)])
