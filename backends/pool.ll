@@ -222,6 +222,8 @@ linger:
   br i1 %awake, label %offer, label %rest
 offer:                                            ; the processor to whoever else wants it
   call void @yield()
+  %offered = call i64 @llvm.readcyclecounter()
+  store i64 %offered, ptr %rested
   br label %watch
 rest:
   %more = atomicrmw add ptr @sleepers, i32 1 seq_cst

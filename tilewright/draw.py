@@ -43,6 +43,7 @@ CHOICES = (
     Choice(1, 48, 192, 512),
     Choice(1, 224, 224, 1600),
 )
+LONGEST_OF_VOLUMES = 64
 SEQUENCES = 5  # of a quantized recurrent layer, if several: each has a thread, and so a scale, of its own
 MOST_BAKED = 16
 LARGEST_BAKED = 1024
@@ -92,10 +93,12 @@ def size_choices(
 
 
 def _size(choice: Choice, axis: int, shape: Sequence[int | str]) -> int:
-    """The batch is the first axis; the second of a recurrent state [layers, batch, width]."""
+    """The batch is the first axis; the second of a recurrent state [layers, batch, width]. Volumes are small."""
     rank = len(shape)
     if rank == 4:
         return (choice.batch, 3, choice.height, choice.width)[axis]
+    if rank > 4:
+        return (choice.batch, 3)[axis] if axis < 2 else min(choice.other, LONGEST_OF_VOLUMES)
     is_state = rank == 3 and axis == 1 and isinstance(shape[0], int) and isinstance(shape[2], int)
     return choice.batch if is_state or (axis == 0 and rank > 1) else choice.other
 

@@ -94,6 +94,14 @@ def test_quantized_recurrent_layers_have_few_sequences_wherever_their_batch_is()
     assert any(sizes["n"] > 5 for sizes in size_choices(ports))
 
 
+def test_volumes_are_small() -> None:
+    """Three axes of a picture's length would not fit into memory."""
+    volume = TensorInfo("x", "float32", ("n", "c", "d", "h", "w"))
+    for sizes in size_choices([volume]):
+        assert sizes["c"] == 3
+        assert max(sizes["d"], sizes["h"], sizes["w"]) <= 64
+
+
 def test_sizes_that_are_computed() -> None:
     ports = [TensorInfo("x", "float32", ("n", 4)), TensorInfo("y", "float32", ("2*n + 1",))]
     feed = random_inputs(ports, {"n": 3}, np.random.default_rng(0))
