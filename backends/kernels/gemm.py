@@ -16,7 +16,6 @@ from tvm import tirx
 
 from tilewright.backends.kernels.loops import (
     FORK_WORK,
-    TURN,
     Buffer,
     Condition,
     Expr,
@@ -89,7 +88,7 @@ def gemm(
 
     def in_steps() -> None:
         step = _even_step(depth, PIECE // tile.columns)
-        gemm_in_steps(k, tile, rows, columns, depth, step, _from(a), b, store, ahead)
+        gemm_in_steps(k, tile, rows, columns, depth, step, _from(a), b, store, ahead, a)
 
     known = isinstance(depth, int) and isinstance(columns, int)
     if not known or depth * tile.columns * itemsize(b) <= DEEP or columns < _BLOCKS * tile.columns:
@@ -124,11 +123,11 @@ def _gemm_at_once(
         load = _rows_from(b, block, 0)
         spare = tile.spare_quads(depth, load)
         share = Share(row, count)
-        meanwhile = (
-            _ask_for(k, b, block + 1, 0, quotient(depth, tile.steps), share)
-            if size >= _FAR
-            else _ask_for_rows(k, tile, a, start + tile.rows, depth)
-        )
+        meanwhile: Meanwhile | None = None
+        if size >= _FAR:
+            meanwhile = _ask_for(k, b, block + 1, 0, quotient(depth, tile.steps), share)
+        elif isinstance(depth, int) and depth * tile.rows * itemsize(a) <= _KEPT:
+            meanwhile = _ask_for_rows(k, tile, a, start + tile.rows, 0)
         _block(k, tile, start, block, rows, columns, depth, _from(a)(0), load, store, spare, ahead, meanwhile)
 
 
@@ -168,7 +167,7 @@ def gemm_of_scaled(
         return take
 
     steps = _Steps(step, ROWS_OF_SCALES, pieces)
-    _gemm_in_steps(k, tile, rows, columns, depth, _from(a), b, store, steps, ahead)
+    _gemm_in_steps(k, tile, rows, columns, depth, _from(a), b, store, steps, ahead, a)
 
 
 def gemm_in_steps(
@@ -182,14 +181,16 @@ def gemm_in_steps(
     b: Buffer,
     store: Store,
     ahead: Ahead | None = None,
+    a: Buffer | None = None,
 ) -> None:
     """`gemm` that sums `step` products at once, so that this much of B stays in the first-level cache.
 
-    `left(start)` prepares a sum from the product `start` on, and gives `a(i, d)`, which counts from there.
+    `left(start)` prepares a sum from the product `start` on, and gives `a(i, d)`, which counts from there. Where the
+    rows that it reads lie in `a`, they are asked for in time.
     """
     tile = tile.for_rows(rows)
     steps = _Steps(step, 0, lambda block: lambda start, _: _rows_from(b, block, quotient(start, tile.steps)))
-    _gemm_in_steps(k, tile, rows, columns, depth, left, b, store, steps, ahead)
+    _gemm_in_steps(k, tile, rows, columns, depth, left, b, store, steps, ahead, a)
 
 
 def _from(a: Buffer) -> Left:
@@ -230,6 +231,7 @@ def _gemm_in_steps(
     store: Store,
     steps: _Steps,
     ahead: Ahead | None,
+    rows_of: Buffer | None,
 ) -> None:
     """`gemm` whose tasks are a block of columns and some tiles of rows, and keep their sums beside them."""
     most = ceildiv(_ROWS_TOGETHER, tile.rows)
@@ -251,6 +253,9 @@ def _gemm_in_steps(
                 following = quotient(start + steps.length, tile.steps) + steps.first
                 share = Share(t, ceildiv(count, tile.rows))
                 meanwhile = _ask_for(k, b, block, following, quotient(steps.length, tile.steps), share)
+                if rows_of is not None:
+                    beyond = k.let("beyond", first + (t + 1) * tile.rows)
+                    meanwhile = _both(meanwhile, _ask_for_rows(k, tile, rows_of, beyond, start))
                 if ahead is not None:
                     with k.when(start + steps.length >= depth):
                         ask_ahead(k, tile, lambda r, c: ahead(first + r, block * tile.columns + c), t * tile.rows)
@@ -283,13 +288,24 @@ def _ask_for(k: Loops, b: Buffer, block: Expr, start: Index, rows: Index, share:
     return ask_meanwhile(k, flat, (block * depth + start) * width, rows * width, rows, share, lines)
 
 
-def _ask_for_rows(k: Loops, tile: Tile, a: Buffer, start: Index, depth: Index) -> Meanwhile | None:
-    """Asks for the rows of A from `start` on, which the next tile sums, if the nearest cache keeps two tiles' rows."""
-    if not isinstance(depth, int) or depth * tile.rows * itemsize(a) > _KEPT:
-        return None
-    count, steps = tile.rows * depth, quotient(depth, tile.steps)
-    lines = int(ceildiv(TURN * tile.steps * tile.rows * itemsize(a), LINE))
-    return ask_meanwhile(k, k.view(a, (a.shape[0] * depth,)), start * depth, count, steps, Share(0, 1), lines)
+def _ask_for_rows(k: Loops, tile: Tile, a: Buffer, row: Index, column: Index) -> Meanwhile:
+    """Asks for what the next tile sums of A, from `row` and `column` on: for a line of half its rows in each turn."""
+    half, line = ceildiv(tile.rows, 2), LINE // itemsize(a)
+
+    def ask(turn: Index) -> None:
+        lines = quotient(turn, 2)  # a turn goes over half a line, whatever the dtype
+        for i in range(half):
+            k.prefetch(a, (row + (turn - lines * 2) * half + i, column + lines * line))
+
+    return ask
+
+
+def _both(first: Meanwhile, second: Meanwhile) -> Meanwhile:
+    def ask(turn: Index) -> None:
+        first(turn)
+        second(turn)
+
+    return ask
 
 
 def _add_tile(
