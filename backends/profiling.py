@@ -138,6 +138,7 @@ def profile(
 ) -> tuple[tuple[Row, ...], tuple[Call, ...]]:
     """The rows with the medians of `repeats` runs, less what the timing itself takes; and the calls of a typical run.
 
+    One more run, before, tells how many bytes each call was given.
     A step of a region has the time of all its calls in a run, none where the region did not run. The time of a step
     that runs regions is without that of their steps.
     """

@@ -301,6 +301,8 @@ def _ask_for_rows(k: Loops, tile: Tile, a: Buffer, row: Index, column: Index) ->
 
 
 def _both(first: Meanwhile, second: Meanwhile) -> Meanwhile:
+    """Asks for what either asks for."""
+
     def ask(turn: Index) -> None:
         first(turn)
         second(turn)
