@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from tilewright.backends import threads
+from tilewright.backends import amx, threads
 from tilewright.ir.errors import TargetError
 
 ACCEPTED = (
@@ -199,8 +199,9 @@ def cpu_model() -> str:
 
 
 def cpu_features() -> frozenset[str]:
-    """Instruction sets of the processor we run on, in LLVM's names; empty where the system does not tell."""
-    return frozenset(_llvm_name(flag) for flag in _cpuinfo().get("flags", "").split())
+    """Instruction sets that this process may use, in LLVM's names; empty where the system does not tell."""
+    features = frozenset(_llvm_name(flag) for flag in _cpuinfo().get("flags", "").split())
+    return features if "amx-tile" not in features or amx.is_granted() else features - _above("amx-tile")
 
 
 def _llvm_name(flag: str) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from tvm import tirx
 
+from tilewright.backends.kernels.amx_gemm import Right, gemm_on_amx, is_for_amx
 from tilewright.backends.kernels.loops import (
     FORK_WORK,
     Buffer,
@@ -81,6 +82,29 @@ def gemm(
     tile.columns * tile.steps], as `pack_b` makes it, or for uint8 `pack_quads`. `store` emits the statements for one
     element, inside a vectorized loop over j; `ahead(i, j)` asks for its memory.
     """
+
+    def on_amx() -> None:
+        right = Right(lambda block, d, c: b[block, d, c], lambda block, d: _ask_for_row(k, b, block, d))
+        gemm_on_amx(k, tile, rows, columns, depth, a, right, store, _worth(rows, columns, depth), ahead)
+
+    def on_vectors() -> None:
+        _gemm_on_vectors(k, tile, rows, columns, depth, a, b, store, ahead)
+
+    k.branch(is_for_amx(k, tile, rows), on_amx, on_vectors)
+
+
+def _gemm_on_vectors(
+    k: Loops,
+    tile: Tile,
+    rows: Index,
+    columns: Index,
+    depth: Index,
+    a: Buffer,
+    b: Buffer,
+    store: Store,
+    ahead: Ahead | None,
+) -> None:
+    """`gemm` on the vector units."""
     tile = tile.for_rows(rows)
 
     def at_once() -> None:
@@ -150,6 +174,34 @@ def gemm_of_scaled(
     ahead: Ahead | None = None,
 ) -> None:
     """`gemm` for float32 and a B that `scaled.pack_scaled_b` made: each piece becomes float32 beside its rows of A."""
+
+    def on_amx() -> None:
+        right = Right(
+            lambda block, d, c: tirx.Cast("float32", b[block, d + ROWS_OF_SCALES, c]),
+            lambda block, d: _ask_for_row(k, b, block, d + ROWS_OF_SCALES),
+            pieces=1,
+            scales=lambda block: _scales(k, tile, b, block),
+        )
+        gemm_on_amx(k, tile, rows, columns, depth, a, right, store, _worth(rows, columns, depth), ahead)
+
+    def on_vectors() -> None:
+        _gemm_of_scaled_on_vectors(k, tile, rows, columns, depth, a, b, store, ahead)
+
+    k.branch(is_for_amx(k, tile, rows, pieces=1), on_amx, on_vectors)
+
+
+def _gemm_of_scaled_on_vectors(
+    k: Loops,
+    tile: Tile,
+    rows: Index,
+    columns: int,
+    depth: int,
+    a: Buffer,
+    b: Buffer,
+    store: Store,
+    ahead: Ahead | None,
+) -> None:
+    """`gemm_of_scaled` on the vector units."""
     tile = tile.for_rows(rows)
     step = _even_step(depth, PIECE // tile.columns)
 
@@ -278,6 +330,12 @@ def _even_step(depth: int, most: int) -> int:
 
 def _rows_from(b: Buffer, block: Expr, start: Index) -> Load:
     return lambda d, c: b[block, start + d, c]
+
+
+def _ask_for_row(k: Loops, b: Buffer, block: Expr, row: Expr) -> None:
+    """Asks for a row of a block of B."""
+    for first in range(0, int(b.shape[2]), LINE // itemsize(b)):
+        k.prefetch(b, (block, row, first))
 
 
 def _ask_for(k: Loops, b: Buffer, block: Expr, start: Index, rows: Index, share: Share) -> Meanwhile:

@@ -171,8 +171,11 @@ class Loops:
         else:
             self.emit(tirx.IfThenElse(condition, _sequence(block), None))
 
-    def branch(self, condition: Expr, then: Callable[[], None], otherwise: Callable[[], None]) -> None:
-        """What `then` emits if the condition holds, else what `otherwise` emits."""
+    def branch(self, condition: Condition, then: Callable[[], None], otherwise: Callable[[], None]) -> None:
+        """What `then` emits if the condition holds, else what `otherwise` emits; a Python bool decides now."""
+        if isinstance(condition, bool):
+            (then if condition else otherwise)()
+            return
         with self._block() as first:
             then()
         with self._block() as second:

@@ -43,18 +43,21 @@ Meanwhile = Callable[[Index], None]
 class Vectors:
     """What a machine has: `lanes` numbers of 32 bits per vector register, and how many registers.
 
-    `fuses`: whether it multiplies and adds in one instruction; `sums_neighbours`: as the `Target` says.
+    `fuses`: whether it multiplies and adds in one instruction; `sums_neighbours`: as the `Target` says. `amx`: the
+    number of cores, if they multiply bfloat16 in tiles, else 0.
     """
 
     lanes: int = 16
     registers: int = 32
     fuses: bool = False
     sums_neighbours: bool = False
+    amx: int = 0
 
     @classmethod
     def of(cls, target: Target) -> Vectors:
         """The vectors of a processor."""
-        return cls(target.lanes(32), target.vector_registers, target.has("fma"), target.sums_neighbours)
+        amx = target.cores if target.has("amx-bf16") and target.has("avx512f") else 0
+        return cls(target.lanes(32), target.vector_registers, target.has("fma"), target.sums_neighbours, amx)
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Tile:
     product has rows that `packing_quads.pack_quads` made, for `spare` quads at most. `fuses`: whether one instruction
     multiplies and adds, or multiplies, sums neighbours and adds. `registers`: those of the machine. `dots`: unless 0,
     each accumulator is a vector of so many lanes along what is summed (see `dots.py`), and `lanes` those of a result.
+    `amx`: unless 0, products of more than a few rows are computed on AMX, of so many cores (see `amx_gemm.py`).
     """
 
     rows: int
@@ -76,6 +80,7 @@ class Tile:
     fuses: bool = False
     registers: int = 32
     dots: int = 0
+    amx: int = 0
 
     @property
     def vectors(self) -> int:

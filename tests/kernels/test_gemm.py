@@ -7,6 +7,8 @@ import pytest
 
 from tests.kernels.built import NATIVE, Array, Built, hollow, normal
 from tilewright.backends.kernels import gemm as gemm_module
+from tilewright.backends.kernels.amx import SIDE
+from tilewright.backends.kernels.amx_gemm import tile_on_amx
 from tilewright.backends.kernels.gemm import batched_gemm, gemm, gemm_of_scaled
 from tilewright.backends.kernels.loops import Index, Loops
 from tilewright.backends.kernels.packing import pack_b, packed_b_shape
@@ -14,6 +16,8 @@ from tilewright.backends.kernels.packing_quads import pack_quads, packed_quads_s
 from tilewright.backends.kernels.scaled import pack_scaled_b, packed_scaled_b_shape
 from tilewright.backends.kernels.summation import BLOCK, Blocks
 from tilewright.backends.kernels.tile import Tile, Vectors, choose_tile
+from tilewright.backends.target import parse_target
+from tilewright.backends.tvm_adapter import compile_function
 from tilewright.ir.quads import QUAD
 
 AVX2 = Vectors(lanes=8, registers=16)
@@ -94,6 +98,69 @@ def test_dense(machine: Vectors, columns: int, depth: int) -> None:
         check_close(result, x, w, bias)
 
 
+@pytest.fixture
+def amx_tile() -> Tile:
+    if not NATIVE.amx:
+        pytest.skip("this processor has no AMX, or the system does not let us use it")
+    return Tile(12, SIDE, NATIVE.lanes, fuses=True, registers=NATIVE.registers, amx=NATIVE.amx)
+
+
+@pytest.mark.parametrize(
+    ("columns", "depth"), [(768, 64), (100, 33), (48, 20), (101, 1050), (30, 1536), (600, 1600), (32, 2400)]
+)
+def test_dense_on_amx(amx_tile: Tile, columns: int, depth: int) -> None:
+    """With tails of all kinds, several passes over the rows, and several groups of columns."""
+    kernel = dense(amx_tile, columns, depth)
+    w, bias = normal(depth, columns, seed=1), normal(columns, seed=2)
+    for rows in [*rows_of(amx_tile), 16, 17, 31, 32, 33, 96, 128, 129, 500]:
+        x = normal(rows, depth, seed=rows)
+        result = kernel(x, pack_b(w, amx_tile.columns), bias, hollow(rows, columns))
+        check_close(result, x, w, bias)
+
+
+def test_products_on_amx_keep_all_bits(amx_tile: Tile) -> None:
+    """A product alone is right but for the last two bits, whatever its factors' sizes."""
+    depth = columns = 32
+    random = np.random.default_rng(0)
+    x, w = np.zeros((500, depth), np.float32), np.zeros((depth, columns), np.float32)
+    x[:, 7] = normal(500) * 10.0 ** random.integers(-12, 13, 500)
+    w[7] = normal(columns, seed=1) * 10.0 ** random.integers(-12, 13, columns)
+    result = dense(amx_tile, columns, depth)(x, pack_b(w, columns), np.zeros(columns, np.float32), hollow(500, columns))
+    exact = x.astype(np.float64) @ w.astype(np.float64)
+    assert (np.abs(result - exact) <= 2.0**-22 * np.abs(exact)).all()
+
+
+def test_long_sums_on_amx_are_precise(amx_tile: Tile) -> None:
+    """As those of the vector units, which sum in blocks."""
+    depth = 4096
+    x, w = (np.abs(normal(*shape, seed=seed)) for seed, shape in enumerate([(60, depth), (depth, 32)]))
+    result = dense(amx_tile, 32, depth)(x, pack_b(w, amx_tile.columns), np.zeros(32, np.float32), hollow(60, 32))
+    exact = x.astype(np.float64) @ w
+    assert (np.abs(result - exact) <= 1e-6 * exact).all()
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_products_on_amx_are_built_everywhere(*, scaled: bool) -> None:
+    """Even where they cannot run."""
+    k, tile = Loops("product"), Tile(12, SIDE, 16, fuses=True, amx=2)
+    rows = k.dim("rows")
+    shape = packed_scaled_b_shape(70, 100, SIDE) if scaled else packed_b_shape(70, 100, SIDE)
+    x, w = k.buffer("x", (rows, 70)), k.buffer("w", shape, "int8" if scaled else "float32")
+    y = k.buffer("y", (rows, 100))
+    product = gemm_of_scaled if scaled else gemm
+    product(k, tile, rows, 100, 70, x, w, lambda i, j, value: k.store(y, (i, j), value))
+    assert compile_function(k.func(), k.name, parse_target("llvm -mcpu=sapphirerapids"))
+
+
+def test_amx_is_for_matrices_that_fill_its_tiles() -> None:
+    machine = Vectors(amx=2)
+    assert tile_on_amx(machine, 64, 64, None) is not None
+    assert tile_on_amx(machine, 64, 64, 12) is None
+    assert tile_on_amx(machine, 10, 64, None) is None
+    assert tile_on_amx(machine, 64, 9, None) is None
+    assert tile_on_amx(Vectors(), 64, 64, None) is None
+
+
 @pytest.mark.usefixtures("steps")
 @pytest.mark.parametrize("weights", ["int8", "int16"])
 @pytest.mark.parametrize(("columns", "depth"), [(768, 64), (100, 34), (5, 6), (48, 2), (101, 1050)])
@@ -145,7 +212,16 @@ def test_quads(columns: int, depth: int, large: int) -> None:
 @pytest.mark.parametrize(("columns", "depth"), [(768, 200), (100, 33), (101, 1050), (5, 1)])
 def test_scaled(columns: int, depth: int) -> None:
     """Weights of 8 bits, with a scale for each column, give the products of the float32 weights that they stand for."""
-    tile = choose_tile(NATIVE, columns)
+    check_scaled(choose_tile(NATIVE, columns), columns, depth)
+
+
+@pytest.mark.parametrize(("columns", "depth"), [(768, 64), (100, 33), (101, 1050), (48, 1600)])
+def test_scaled_on_amx(amx_tile: Tile, columns: int, depth: int) -> None:
+    """Such weights are single pieces."""
+    check_scaled(amx_tile, columns, depth)
+
+
+def check_scaled(tile: Tile, columns: int, depth: int) -> None:
     k = Loops("scaled")
     rows = k.dim("rows")
     x = k.buffer("x", (rows, depth))

@@ -1,0 +1,184 @@
+"""Products of float32 on the tiles of AMX, as precise as multiply-adds, from numbers in pieces of bfloat16.
+
+A float32 has 24 bits of precision and a bfloat16 has 8: the first 8 bits, those that follow, and the rest are three
+pieces, whose sum is the number exactly. Of the nine products of two numbers' pieces, six are summed, in float32; those
+left out are together about as large as the last bit of the product (Henry, Tang and Heinecke, "Leveraging the bfloat16
+artificial intelligence datatype for higher-precision computations", 2019). Integers of 8 bits are a single piece. AMX
+multiplies up to sixteen times as many bfloat16 as the vector units do float32.
+
+What is infinite has no pieces: products with it are NaN. Pieces below 2**-126 count as 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tvm import tirx
+
+from tilewright.backends.kernels.loops import Expr, Index, Loops, index
+
+PIECES = 3  # of a float32
+ROWS = 16  # of a tile
+DEPTH = 32  # products that one instruction sums for each element of a tile
+SIDE = 2 * ROWS  # rows and columns of a block of sums, which takes four tiles
+TILE = ROWS * DEPTH  # elements of a tile of pieces
+
+TOGETHER = {PIECES: ((2, 0), (1, 0), (0, 0), (0, 2), (0, 1), (1, 1)), 1: ((2, 0), (1, 0), (0, 0))}
+"""Which pieces of A and of B are multiplied, by the number of B's; neighbours share one of them, which stays loaded."""
+
+_HALVES = [(row, column) for row in range(2) for column in range(2)]  # of a block of sums, in tiles 0 to 3
+_LEFT, _RIGHT = (4, 5), (6, 7)  # the tiles of a piece
+
+_SHAPE = """
+@tilewright_amx_shape = private constant [64 x i8] [{bytes}], align 64
+declare void @llvm.x86.ldtilecfg(ptr)
+define void @tilewright_amx_begin() alwaysinline {{
+  call void @llvm.x86.ldtilecfg(ptr @tilewright_amx_shape)
+  ret void
+}}
+"""
+_END = """
+declare void @llvm.x86.tilerelease()
+define void @tilewright_amx_end() alwaysinline {
+  call void @llvm.x86.tilerelease()
+  ret void
+}
+"""
+_FUNCTION = """
+{declarations}
+define void @{name}({parameters}) alwaysinline {{
+{body}
+  ret void
+}}
+"""
+
+
+def begin(k: Loops) -> None:
+    """Sets all tiles to their full size for a task, which finishes with `end`."""
+    shape = bytes([1, 0, *[0] * 14, *[2 * DEPTH, 0] * 8, *[0] * 16, *[ROWS] * 8, *[0] * 8])
+    k.include(_SHAPE.format(bytes=", ".join(f"i8 {byte}" for byte in shape)))
+    _call(k, "tilewright_amx_begin")
+
+
+def end(k: Loops) -> None:
+    """Gives the tiles back, which the system would have to keep whenever the thread rests."""
+    k.include(_END)
+    _call(k, "tilewright_amx_end")
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Pieces of a pair of tiles. From the element `first` on, bytes from row to row, to the second tile, to a piece."""
+
+    first: Expr
+    row: Index = 2 * DEPTH
+    second: Index = 2 * TILE
+    piece: Index = 4 * TILE
+
+
+def multiply(k: Loops, steps: Index, a: Callable[[Expr], Tiles], b: Callable[[Expr], Expr], pieces: int,
+             sums: Expr, between: Callable[[Expr, int], None]) -> None:  # fmt: skip
+    """Sums over so many steps of `DEPTH` products, in a block of `SIDE` rows of `SIDE` from the element `sums` on.
+
+    `a(step)` are the left numbers' pieces. `b(step)` is the first element of a pair of tiles of the right ones, which
+    have so many `pieces`, one behind the other. `between(step, number)` emits other work between the
+    `len(TOGETHER[pieces])` groups of products of a step, which take far longer than it.
+    """
+    _zero(k)
+    with k.serial(steps, name="d") as d:
+        left = a(d)
+        distances = [index(distance) for distance in (left.row, left.second, left.piece)]
+        for number in range(len(TOGETHER[pieces])):
+            name = f"tilewright_amx_multiply_{pieces}_{number}"
+            k.include(_group(name, pieces, number))
+            _call(k, name, tirx.address_of(left.first), tirx.address_of(b(d)), *distances)
+            between(d, number)
+    _store(k, sums)
+
+
+def store_pieces(k: Loops, x: Expr, y: Expr, to: Expr, pieces: int = PIECES, apart: int = 4 * TILE) -> None:
+    """The pieces of the float32 vectors x and y, x[i] beside y[i], from the element `to` on, so many bytes apart."""
+    name = f"tilewright_pieces_{pieces}"
+    k.include(_pieces(name, pieces))
+    _call(k, name, x, y, tirx.address_of(to), index(apart))
+
+
+def _call(k: Loops, name: str, *arguments: Expr) -> None:
+    k.emit(tirx.Evaluate(tirx.call_extern("void", name, *arguments)))
+
+
+def _zero(k: Loops) -> None:
+    name = "tilewright_amx_zero"
+    body = [f"  call void @llvm.x86.tilezero(i8 {tile})" for tile in range(len(_HALVES))]
+    k.include(_function(name, "", body, "declare void @llvm.x86.tilezero(i8 immarg)"))
+    _call(k, name)
+
+
+def _store(k: Loops, sums: Expr) -> None:
+    name, body = "tilewright_amx_store", []
+    for tile, (row, column) in enumerate(_HALVES):
+        body.append(f"  %p{tile} = getelementptr float, ptr %sums, i64 {(row * SIDE + column) * ROWS}")
+        body.append(f"  call void @llvm.x86.tilestored64(i8 {tile}, ptr %p{tile}, i64 {4 * SIDE})")
+    k.include(_function(name, "ptr %sums", body, "declare void @llvm.x86.tilestored64(i8 immarg, ptr, i64)"))
+    _call(k, name, tirx.address_of(sums))
+
+
+def _group(name: str, pieces: int, number: int) -> str:
+    """Loads what a group of products needs that the one before it has not, and multiplies."""
+    groups = TOGETHER[pieces]
+    before = groups[number - 1] if number else (None, None)
+    left, right = groups[number]
+    body: list[str] = []
+
+    def load(operand: str, first: int | str, tiles: tuple[int, int], row: str, second: str) -> None:
+        body.append(f"  %{operand}0 = getelementptr i8, ptr %{operand}, i64 {first}")
+        body.append(f"  %{operand}1 = getelementptr i8, ptr %{operand}0, i64 {second}")
+        for half, tile in enumerate(tiles):
+            body.append(f"  call void @llvm.x86.tileloadd64(i8 {tile}, ptr %{operand}{half}, i64 {row})")
+
+    if right != before[1]:
+        load("b", 4 * TILE * right, _RIGHT, str(2 * DEPTH), str(2 * TILE))
+    if left != before[0]:
+        body.append(f"  %place = mul i64 %piece, {left}")
+        load("a", "%place", _LEFT, "%row", "%second")
+    for tile, (row, column) in enumerate(_HALVES):
+        operands = f"i8 {tile}, i8 {_LEFT[row]}, i8 {_RIGHT[column]}"
+        body.append(f"  call void @llvm.x86.tdpbf16ps({operands})")
+    declarations = (
+        "declare void @llvm.x86.tileloadd64(i8 immarg, ptr, i64)\n"
+        "declare void @llvm.x86.tdpbf16ps(i8 immarg, i8 immarg, i8 immarg)"
+    )
+    return _function(name, "ptr %a, ptr %b, i64 %row, i64 %second, i64 %piece", body, declarations)
+
+
+def _pieces(name: str, pieces: int) -> str:
+    """The upper halves of what is left of x and y, side by side, as often as there are pieces.
+
+    The second one is rounded: what is left then has either sign, so that products that are not summed cancel out. The
+    first is cut off, or the greatest numbers would become infinite.
+    """
+    v, i = f"<{ROWS} x float>", f"<{ROWS} x i32>"
+    body: list[str] = []
+    for p in range(pieces):
+        rounding = 1 << 15 if p == 1 else 0
+        for number in "xy":
+            body += [
+                f"  %{number}bits{p} = bitcast {v} %{number}{p} to {i}",
+                f"  %{number}near{p} = add {i} %{number}bits{p}, splat (i32 {rounding})",
+                f"  %{number}upper{p} = and {i} %{number}near{p}, splat (i32 -65536)",
+                f"  %{number}piece{p} = bitcast {i} %{number}upper{p} to {v}",
+                f"  %{number}{p + 1} = fsub {v} %{number}{p}, %{number}piece{p}",
+            ]
+        body += [
+            f"  %lower{p} = lshr {i} %xnear{p}, splat (i32 16)",
+            f"  %both{p} = or {i} %lower{p}, %yupper{p}",
+            f"  %distance{p} = mul i64 %apart, {p}",
+            f"  %place{p} = getelementptr i8, ptr %to, i64 %distance{p}",
+            f"  store {i} %both{p}, ptr %place{p}, align 64",
+        ]
+    return _function(name, f"{v} %x0, {v} %y0, ptr %to, i64 %apart", body)
+
+
+def _function(name: str, parameters: str, body: Sequence[str], declarations: str = "") -> str:
+    return _FUNCTION.format(name=name, parameters=parameters, body="\n".join(body), declarations=declarations)

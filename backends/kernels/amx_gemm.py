@@ -1,0 +1,246 @@
+"""Matrix multiplication of float32 on the tiles of AMX, for matrices B that are packed in blocks of `SIDE` columns.
+
+A task takes some rows of A and some blocks of B. It splits its rows into pieces once, and those of B a few steps at a
+time, which stay in the first-level cache while all of its rows pass by. See `amx` for the pieces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from tvm import tirx
+
+from tilewright.backends.kernels import amx
+from tilewright.backends.kernels.amx import DEPTH, PIECES, ROWS, SIDE, Tiles
+from tilewright.backends.kernels.loops import (
+    Buffer,
+    Condition,
+    Expr,
+    Index,
+    Loops,
+    ceildiv,
+    const,
+    index,
+    minimum,
+    quotient,
+)
+from tilewright.backends.kernels.ranges import maximum, named
+from tilewright.backends.kernels.tile import Ahead, Tile, Vectors, ask_ahead
+
+Store = Callable[..., None]
+
+_FEW = {PIECES: 12, 1: 4}  # rows, up to which the vector units are as fast, by the pieces of B
+_USED = 0.6  # of the tiles, at least
+_PAIRS = 4  # pairs of tiles of rows that pass by together, at most
+_BLOCKS = 16  # of B that share the pieces of A, at most
+_PASS = 24  # steps of which a task keeps the pieces, at most: what the second-level cache holds
+_SLOTS = 4  # in a step, for other work
+
+
+@dataclass(frozen=True)
+class Right:
+    """B: `load(block, d, c)` is an element, of so many `pieces`; `ask(block, d)` asks for a row that comes later.
+
+    `scales(block)`, if there are any, gives what the sums of each column of a block are multiplied with.
+    """
+
+    load: Callable[[Expr, Expr, Expr], Expr]
+    ask: Callable[[Expr, Expr], None]
+    pieces: int = PIECES
+    scales: Callable[[Expr], Buffer] | None = None
+
+
+def tile_on_amx(machine: Vectors, columns: int, depth: int, rows: Index | None, pieces: int = PIECES) -> Tile | None:
+    """The tile for products on AMX, and for a few rows on the vector units; None where those are better altogether."""
+    if not machine.amx or (isinstance(rows, int) and rows <= _FEW[pieces]):
+        return None
+    used = columns * depth / (ceildiv(columns, SIDE) * SIDE * ceildiv(depth, DEPTH) * DEPTH)
+    if used < _USED:
+        return None
+    height = min(12, (machine.registers - 3) // 2 // 2 * 2)
+    return Tile(height, SIDE, machine.lanes, "float32", 0, machine.fuses, machine.registers, amx=machine.amx)
+
+
+def is_for_amx(k: Loops, tile: Tile, rows: Index, pieces: int = PIECES) -> Condition:
+    """Whether a product with so many rows is one for AMX.
+
+    They are noted: of rows that are 196 to an image TVM would conclude that few are none, and refuse to divide by that.
+    """
+    return named(k, "rows", rows) > _FEW[pieces] if tile.amx else False
+
+
+def gemm_on_amx(
+    k: Loops, tile: Tile, rows: Index, columns: int, depth: int, a: Buffer, right: Right, store: Store,
+    worth: Condition, ahead: Ahead | None = None,
+) -> None:  # fmt: skip
+    """store(i, j, sum over d of a[i, d] * B[d, j]); `worth`: whether that is worth sharing out."""
+    product = _Product(k, tile, columns, depth, a, right, store, ahead)
+    tiles, blocks = ceildiv(rows, SIDE), ceildiv(columns, SIDE)
+    chunks = ceildiv(tiles, _PAIRS)
+    wanted = quotient(tile.amx + chunks - 1, maximum(chunks, 1))  # so that each core has a task
+    groups = minimum(blocks, maximum(ceildiv(blocks, _BLOCKS), wanted))
+    with k.parallel(chunks * groups, worth=worth) as task:
+        chunk, group = k.indices(task, (chunks, groups))
+        top = k.let("top", quotient(chunk * tiles, chunks) * SIDE)
+        end = quotient((chunk + 1) * tiles, chunks) * SIDE
+        count = k.let("count", index(minimum(rows, end) - top))
+        first = k.let("first", index(quotient(group * blocks, groups)))
+        beyond = quotient((group + 1) * blocks, groups)
+        amx.begin(k)
+        product.emit(top, count, first, k.let("blocks", index(beyond - first)))
+        amx.end(k)
+
+
+@dataclass(frozen=True)
+class _Product:
+    """What a task does, for `count` rows from `top` on and some blocks of columns."""
+
+    k: Loops
+    tile: Tile
+    columns: int
+    depth: int
+    a: Buffer
+    right: Right
+    store: Store
+    ahead: Ahead | None
+
+    @property
+    def steps(self) -> int:
+        return int(ceildiv(self.depth, DEPTH))
+
+    def emit(self, top: Expr, count: Expr, first: Expr, blocks: Expr) -> None:
+        """In passes over A, of which a task keeps the pieces. Sums of passes are added up: long ones lose bits."""
+        k = self.k
+        passes = ceildiv(self.steps, _PASS)
+        length = ceildiv(self.steps, passes)
+        left = k.scratch("left", (_PAIRS, length, PIECES, 2, ROWS, DEPTH), "uint16")
+        right = k.scratch("right", (2, length, self.right.pieces, 2, ROWS, DEPTH), "uint16")
+        sums = k.scratch("sums", (_PAIRS * SIDE, SIDE))
+        totals = k.scratch("totals", (_BLOCKS, _PAIRS * SIDE, SIDE)) if passes > 1 else None
+        pairs = k.let("pairs", ceildiv(count, SIDE))
+        with k.serial(passes, name="pass") as number:
+            start = k.let("start", number * length)
+            steps = length if self.steps % length == 0 else k.let("steps", index(minimum(self.steps - start, length)))
+            with k.serial(count, name="r") as r:
+                self._split_row(left, r, top + r, start, steps)
+            with k.serial(steps, name="d") as d, k.serial(ROWS, name="j") as j:
+                self._split_right(lambda half: right[0, d, 0, half, j, 0], first, start + d, j)
+            with k.serial(blocks, name="block") as b:
+                following = k.let("following", first + minimum(b + 1, blocks - 1))
+                now = k.let("now", b - quotient(b, 2) * 2)
+                with k.serial(pairs, name="t") as t:
+                    self._ask_ahead(top + t * SIDE, first + b, number == passes - 1)
+                    meanwhile = self._meanwhile(right, 1 - now, following, start, t, pairs)
+                    amx.multiply(
+                        k, steps,
+                        lambda d: Tiles(left[t, d, 0, 0, 0, 0]), lambda d: right[now, d, 0, 0, 0, 0],
+                        self.right.pieces, sums[t * SIDE, 0], meanwhile,
+                    )  # fmt: skip
+                if totals is None:
+                    self._finish(lambda r, c: sums[r, c], top, count, first + b)
+                else:
+                    self._add_up(sums, totals, b, count, number)
+                    with k.when(number == passes - 1):
+                        self._finish(lambda r, c: totals[b, r, c], top, count, first + b)
+
+    def _meanwhile(
+        self, right: Buffer, into: Expr, block: Expr, start: Expr, t: Expr, pairs: Expr
+    ) -> Callable[[Expr, int], None]:
+        """Splits a share of a block that comes next, while pair `t` of rows is multiplied."""
+        k, slots = self.k, min(_SLOTS, len(amx.TOGETHER[self.right.pieces]))
+        each = k.let("each", index(quotient(ROWS + pairs * slots - 1, pairs * slots)))
+
+        def split(d: Expr, number: int) -> None:
+            if number < slots:
+                with k.serial(each, name="i") as i:
+                    j = (t * slots + number) * each + i
+                    with k.when(j < ROWS):
+                        self._split_right(lambda half: right[into, d, 0, half, j, 0], block, start + d, j)
+
+        return split
+
+    def _ask_ahead(self, row: Expr, block: Expr, last: Condition) -> None:
+        if self.ahead is not None:
+            ahead = self.ahead
+            with self.k.when(last):
+                tile = replace(self.tile, rows=SIDE)
+                ask_ahead(self.k, tile, lambda r, c: ahead(row + r, block * SIDE + c))
+
+    def _split_row(self, left: Buffer, r: Expr, row: Expr, start: Expr, steps: Index) -> None:
+        k = self.k
+        pair, half, line = quotient(r, SIDE), quotient(r, ROWS) - quotient(r, SIDE) * 2, r - quotient(r, ROWS) * ROWS
+
+        def halves(d: Expr) -> Callable[[Index], Callable[[Expr], Expr]]:
+            return lambda first: lambda lane: self.a[row, (start + d) * DEPTH + first + lane]
+
+        with k.serial(steps, name="d") as d:
+            to = left[pair, d, 0, half, line, 0]
+            self._each_step(
+                start + d,
+                lambda: amx.store_pieces(k, self._vector(halves(d)(0)), self._vector(halves(d)(ROWS)), to),
+                lambda rest: self._store_rest(halves(d), rest, to),
+            )
+
+    def _each_step(self, step: Expr, whole: Callable[[], None], partial: Callable[[int], None]) -> None:
+        """`whole()` for a step within the depth, `partial(rest)` for one that has so many products, if there is one."""
+        rest = self.depth % DEPTH
+        if rest:
+            self.k.branch(step < self.depth // DEPTH, whole, lambda: partial(rest))
+        else:
+            whole()
+
+    def _store_rest(self, halves: Callable[[Index], Callable[[Expr], Expr]], rest: int, to: Expr) -> None:
+        """The pieces of what a row of A has in its last step, and zeros."""
+        k = self.k
+        padded = k.local("padded", (DEPTH,))
+        with k.vectorized(DEPTH) as lane:
+            k.store(padded, (lane,), 0)
+        k.lanes(rest, self.tile.lanes, lambda lane: k.store(padded, (lane,), halves(0)(lane)))
+        x, y = (tirx.BufferLoad(padded, [tirx.Ramp(index(i), index(1), ROWS)]) for i in (0, ROWS))
+        amx.store_pieces(k, x, y, to)
+
+    def _vector(self, element: Callable[[Expr], Expr]) -> Expr:
+        k = self.k
+        loaded = k.local("loaded", (ROWS,))
+        with k.vectorized(ROWS) as lane:
+            k.store(loaded, (lane,), element(lane))
+        return tirx.BufferLoad(loaded, [tirx.Ramp(index(0), index(1), ROWS)])
+
+    def _split_right(self, to: Callable[[int], Expr], block: Expr, step: Expr, j: Expr) -> None:
+        """Row `j` of both tiles of a step, from the elements `to(half)` on: products `ROWS` apart lie side by side."""
+        k = self.k
+        rows = [step * DEPTH + j + offset for offset in (0, ROWS)]
+        for row in rows:
+            self.right.ask(block + 1, row)
+        for half in range(2):
+            x, y = (self._right_row(block, row, half * ROWS) for row in rows)
+            amx.store_pieces(k, x, y, to(half), self.right.pieces)
+
+    def _right_row(self, block: Expr, row: Expr, column: int) -> Expr:
+        """Part of a row of B, or zeros behind its last row."""
+        if self.depth % DEPTH == 0:
+            return self._vector(lambda lane: self.right.load(block, row, lane + column))
+        known = minimum(row, self.depth - 1)
+        loaded = self._vector(lambda lane: self.right.load(block, known, lane + column))
+        return tirx.Select(row < self.depth, loaded, tirx.Broadcast(const(0, "float32"), ROWS))
+
+    def _add_up(self, sums: Buffer, totals: Buffer, b: Expr, count: Expr, number: Expr) -> None:
+        k = self.k
+        with k.serial(count, name="r") as r, k.serial(SIDE // ROWS) as half, k.vectorized(ROWS) as lane:
+            c = half * ROWS + lane
+            before = tirx.Select(number > 0, totals[b, r, c], const(0, "float32"))
+            k.store(totals, (b, r, c), before + sums[r, c])
+
+    def _finish(self, sums: Callable[[Expr, Expr], Expr], top: Expr, count: Expr, block: Expr) -> None:
+        k = self.k
+        scales = self.right.scales(block) if self.right.scales else None
+        whole = self.columns % SIDE == 0
+        width = SIDE if whole else minimum(self.columns - block * SIDE, SIDE)
+
+        def element(r: Expr, c: Expr) -> None:
+            total = sums(r, c)
+            self.store(top + r, block * SIDE + c, total if scales is None else total * scales[c])
+
+        with k.serial(count, name="r") as r:
+            k.lanes(width, self.tile.lanes, lambda c: element(r, c))
