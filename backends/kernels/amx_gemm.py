@@ -31,7 +31,9 @@ from tilewright.backends.kernels.tile import Ahead, Tile, Vectors, ask_ahead
 Store = Callable[..., None]
 
 _FEW = {PIECES: 12, 1: 4}  # rows, up to which the vector units are as fast, by the pieces of B
-_USED = 0.6  # of the tiles, at least
+# What a pair of tiles of rows costs, about: to multiply a step by a block, by the pieces of B; to split a step; to finish
+# a block; and to multiply a step by a block on the vector units, but for what makes AMX not worth it.
+_MULTIPLIED, _SPLIT, _FINISHED, _ON_VECTORS = {PIECES: 1.1, 1: 0.6}, 1.0, 0.9, 2.0
 _PAIRS = 4  # pairs of tiles of rows that pass by together, at most
 _BLOCKS = 16  # of B that share the pieces of A, at most
 _PASS = 24  # steps of which a task keeps the pieces, at most: what the second-level cache holds
@@ -55,11 +57,19 @@ def tile_on_amx(machine: Vectors, columns: int, depth: int, rows: Index | None, 
     """The tile for products on AMX, and for a few rows on the vector units; None where those are better altogether."""
     if not machine.amx or (isinstance(rows, int) and rows <= _FEW[pieces]):
         return None
-    used = columns * depth / (ceildiv(columns, SIDE) * SIDE * ceildiv(depth, DEPTH) * DEPTH)
-    if used < _USED:
+    blocks, steps = int(ceildiv(columns, SIDE)), int(ceildiv(depth, DEPTH))
+    groups = _groups(machine.amx, ceildiv(ceildiv(rows, SIDE), _PAIRS), blocks) if isinstance(rows, int) else 1
+    cost = blocks * (steps * _MULTIPLIED[pieces] + _FINISHED) + groups * steps * _SPLIT
+    if cost > _ON_VECTORS * (columns / SIDE) * (depth / DEPTH):
         return None
     height = min(12, (machine.registers - 3) // 2 // 2 * 2)
     return Tile(height, SIDE, machine.lanes, "float32", 0, machine.fuses, machine.registers, amx=machine.amx)
+
+
+def _groups(cores: int, chunks: Index, blocks: int) -> Index:
+    """Groups of blocks of columns that are tasks of their own, so that each core has one."""
+    wanted = quotient(cores + chunks - 1, maximum(chunks, 1))
+    return minimum(blocks, maximum(ceildiv(blocks, _BLOCKS), wanted))
 
 
 def is_for_amx(k: Loops, tile: Tile, rows: Index, pieces: int = PIECES) -> Condition:
@@ -78,8 +88,7 @@ def gemm_on_amx(
     product = _Product(k, tile, columns, depth, a, right, store, ahead)
     tiles, blocks = ceildiv(rows, SIDE), ceildiv(columns, SIDE)
     chunks = ceildiv(tiles, _PAIRS)
-    wanted = quotient(tile.amx + chunks - 1, maximum(chunks, 1))  # so that each core has a task
-    groups = minimum(blocks, maximum(ceildiv(blocks, _BLOCKS), wanted))
+    groups = _groups(tile.amx, chunks, int(blocks))
     with k.parallel(chunks * groups, worth=worth) as task:
         chunk, group = k.indices(task, (chunks, groups))
         top = k.let("top", quotient(chunk * tiles, chunks) * SIDE)

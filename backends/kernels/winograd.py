@@ -19,7 +19,7 @@ from tvm import tirx
 from tilewright.backends.kernels.loops import FORK_WORK, Buffer, Expr, Index, Loops, const, index, minimum
 from tilewright.backends.kernels.multiply import multiply
 from tilewright.backends.kernels.packing_winograd import POINTS, SIDE, SIZE, polynomial
-from tilewright.backends.kernels.ranges import Indices, div_up, maximum, named, product, unravel
+from tilewright.backends.kernels.ranges import Indices, cover, div_up, maximum, named, product, unravel
 from tilewright.backends.kernels.tile import Share, Tile, ask_meanwhile, lines_a_turn
 
 Load = Callable[[Index, Index, Index, Index], Expr]
@@ -107,6 +107,17 @@ class _Part:
 
             whole = tirx.all(y >= 0, y + SIDE <= conv.rows, x >= 0, x + SIDE <= conv.columns)
             k.branch(whole, lambda: self._patch(t, read), lambda: self._patch(t, read_if_inside))
+        self._clear_rest()
+
+    def _clear_rest(self) -> None:
+        """Zeros for the tiles of the last group that do not count: what was there may be denormal, which is slow."""
+        k, channels, rows = self.k, self.conv.channels, self.tile.rows
+        if isinstance(self.count, int) and self.count % rows == 0:
+            return
+        first = named(k, "first", self.count * channels)
+        extent = named(k, "extent", div_up(self.count, rows) * (rows * channels) - first)
+        with k.serial(SIDE**2, name="p") as p:
+            cover(k, extent, self.tile.lanes, lambda i: k.store(self.patches, (p, first + i), 0))
 
     def _patch(self, t: Expr, read: Callable[[Index, Index, Index], Expr]) -> None:
         k, channels, lanes = self.k, self.conv.channels, self.tile.lanes
