@@ -6,6 +6,7 @@ time, which stay in the first-level cache while all of its rows pass by. See `am
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -30,14 +31,12 @@ from tilewright.backends.kernels.tile import Ahead, Tile, Vectors, ask_ahead
 
 Store = Callable[..., None]
 
-_FEW = {PIECES: 12, 1: 4}  # rows, up to which the vector units are as fast, by the pieces of B
-# What a pair of tiles of rows costs, about: to multiply a step by a block, by the pieces of B; to split a step; to finish
-# a block; and to multiply a step by a block on the vector units, but for what makes AMX not worth it.
-_MULTIPLIED, _SPLIT, _FINISHED, _ON_VECTORS = {PIECES: 1.1, 1: 0.6}, 1.0, 0.9, 2.0
 _PAIRS = 4  # pairs of tiles of rows that pass by together, at most
 _BLOCKS = 16  # of B that share the pieces of A, at most
 _PASS = 24  # steps of which a task keeps the pieces, at most: what the second-level cache holds
 _SLOTS = 4  # in a step, for other work
+_ROWS = range(8, 1025, 8)  # for which both ways are compared
+_BETTER = 1.05  # so much faster AMX must be
 
 
 @dataclass(frozen=True)
@@ -53,17 +52,61 @@ class Right:
     scales: Callable[[Expr], Buffer] | None = None
 
 
+@dataclass(frozen=True)
+class _Costs:
+    """Nanoseconds for `SIDE` x `SIDE` numbers, as least squares fit 250 products of networks (Intel, 3.5 GHz).
+
+    To multiply rows by a block in a step, to split a step of a block, or of rows, and to finish a block. On the vector
+    units, to multiply and to finish. What a call takes besides is `start`.
+    """
+
+    multiply: float
+    split_right: float
+    split_left: float = 320
+    finish: float = 170
+    start: float = 2400
+    on_vectors: float = 360
+    finish_on_vectors: float = 155
+    start_on_vectors: float = 3200
+
+    def amx(self, rows: int, columns: int, depth: int, cores: int) -> float:
+        tiles, blocks, steps = -(-rows // SIDE), -(-columns // SIDE), -(-depth // DEPTH)
+        chunks = -(-tiles // _PAIRS)
+        left = self.split_left * int(_groups(cores, chunks, blocks)) * tiles * steps
+        right = self.split_right * chunks * blocks * steps
+        return self.start + left + right + (self.multiply * steps + self.finish) * tiles * blocks
+
+    def vectors(self, rows: int, columns: int, depth: int) -> float:
+        height, lanes = 12, 16
+        covered = -(-rows // height) * height * -(-columns // lanes) * lanes / SIDE**2
+        part = self.on_vectors * covered * depth / DEPTH
+        return self.start_on_vectors + part + self.finish_on_vectors * rows * columns / SIDE**2
+
+
+_COSTS = {PIECES: _Costs(multiply=130, split_right=370), 1: _Costs(multiply=70, split_right=130)}
+
+
 def tile_on_amx(machine: Vectors, columns: int, depth: int, rows: Index | None, pieces: int = PIECES) -> Tile | None:
-    """The tile for products on AMX, and for a few rows on the vector units; None where those are better altogether."""
-    if not machine.amx or (isinstance(rows, int) and rows <= _FEW[pieces]):
-        return None
-    blocks, steps = int(ceildiv(columns, SIDE)), int(ceildiv(depth, DEPTH))
-    groups = _groups(machine.amx, ceildiv(ceildiv(rows, SIDE), _PAIRS), blocks) if isinstance(rows, int) else 1
-    cost = blocks * (steps * _MULTIPLIED[pieces] + _FINISHED) + groups * steps * _SPLIT
-    if cost > _ON_VECTORS * (columns / SIDE) * (depth / DEPTH):
+    """The tile for products on AMX, and for fewer rows on the vector units; None where those are better altogether."""
+    least = _least_rows(machine.amx, columns, depth, pieces) if machine.amx else None
+    if least is None or (isinstance(rows, int) and rows < least):
         return None
     height = min(12, (machine.registers - 3) // 2 // 2 * 2)
-    return Tile(height, SIDE, machine.lanes, "float32", 0, machine.fuses, machine.registers, amx=machine.amx)
+    tile = Tile(height, SIDE, machine.lanes, "float32", 0, machine.fuses, machine.registers)
+    return replace(tile, amx=machine.amx, amx_rows=least)
+
+
+@functools.cache
+def _least_rows(cores: int, columns: int, depth: int, pieces: int) -> int | None:
+    """From so many rows on AMX is faster; None if from so many that few products have them."""
+    costs = _COSTS[pieces]
+
+    def wins(rows: int) -> bool:
+        return costs.amx(rows, columns, depth, cores) * _BETTER < costs.vectors(rows, columns, depth)
+
+    lost = [rows for rows in _ROWS if not wins(rows)]
+    least = lost[-1] + 1 if lost else 1
+    return least if least < _ROWS[-1] // 2 else None
 
 
 def _groups(cores: int, chunks: Index, blocks: int) -> Index:
@@ -72,12 +115,12 @@ def _groups(cores: int, chunks: Index, blocks: int) -> Index:
     return minimum(blocks, maximum(ceildiv(blocks, _BLOCKS), wanted))
 
 
-def is_for_amx(k: Loops, tile: Tile, rows: Index, pieces: int = PIECES) -> Condition:
+def is_for_amx(k: Loops, tile: Tile, rows: Index) -> Condition:
     """Whether a product with so many rows is one for AMX.
 
     They are noted: of rows that are 196 to an image TVM would conclude that few are none, and refuse to divide by that.
     """
-    return named(k, "rows", rows) > _FEW[pieces] if tile.amx else False
+    return named(k, "rows", rows) >= tile.amx_rows if tile.amx else False
 
 
 def gemm_on_amx(
@@ -131,8 +174,7 @@ class _Product:
         with k.serial(passes, name="pass") as number:
             start = k.let("start", number * length)
             steps = length if self.steps % length == 0 else k.let("steps", index(minimum(self.steps - start, length)))
-            with k.serial(count, name="r") as r:
-                self._split_row(left, r, top + r, start, steps)
+            self._split_left(left, top, count, start, steps)
             with k.serial(steps, name="d") as d, k.serial(ROWS, name="j") as j:
                 self._split_right(lambda half: right[0, d, 0, half, j, 0], first, start + d, j)
             with k.serial(blocks, name="block") as b:
@@ -176,20 +218,22 @@ class _Product:
                 tile = replace(self.tile, rows=SIDE)
                 ask_ahead(self.k, tile, lambda r, c: ahead(row + r, block * SIDE + c))
 
-    def _split_row(self, left: Buffer, r: Expr, row: Expr, start: Expr, steps: Index) -> None:
+    def _split_left(self, left: Buffer, top: Expr, count: Expr, start: Expr, steps: Index) -> None:
+        """Tile by tile, each of which is written as a whole."""
         k = self.k
-        pair, half, line = quotient(r, SIDE), quotient(r, ROWS) - quotient(r, SIDE) * 2, r - quotient(r, ROWS) * ROWS
+        with k.serial(ceildiv(count, ROWS), name="tile") as tile, k.serial(steps, name="d") as d:
+            pair, half = quotient(tile, 2), tile - quotient(tile, 2) * 2
+            with k.serial(minimum(count - tile * ROWS, ROWS), name="r") as r:
+                row, to = top + tile * ROWS + r, left[pair, d, 0, half, r, 0]
 
-        def halves(d: Expr) -> Callable[[Index], Callable[[Expr], Expr]]:
-            return lambda first: lambda lane: self.a[row, (start + d) * DEPTH + first + lane]
+                def halves(first: Index, row: Expr = row) -> Callable[[Expr], Expr]:
+                    return lambda lane: self.a[row, (start + d) * DEPTH + first + lane]
 
-        with k.serial(steps, name="d") as d:
-            to = left[pair, d, 0, half, line, 0]
-            self._each_step(
-                start + d,
-                lambda: amx.store_pieces(k, self._vector(halves(d)(0)), self._vector(halves(d)(ROWS)), to),
-                lambda rest: self._store_rest(halves(d), rest, to),
-            )
+                self._each_step(
+                    start + d,
+                    lambda: amx.store_pieces(k, self._vector(halves(0)), self._vector(halves(ROWS)), to),
+                    lambda rest: self._store_rest(halves, rest, to),
+                )
 
     def _each_step(self, step: Expr, whole: Callable[[], None], partial: Callable[[int], None]) -> None:
         """`whole()` for a step within the depth, `partial(rest)` for one that has so many products, if there is one."""

@@ -187,7 +187,7 @@ def gemm_of_scaled(
     def on_vectors() -> None:
         _gemm_of_scaled_on_vectors(k, tile, rows, columns, depth, a, b, store, ahead)
 
-    k.branch(is_for_amx(k, tile, rows, pieces=1), on_amx, on_vectors)
+    k.branch(is_for_amx(k, tile, rows), on_amx, on_vectors)
 
 
 def _gemm_of_scaled_on_vectors(

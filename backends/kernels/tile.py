@@ -69,7 +69,7 @@ class Tile:
     product has rows that `packing_quads.pack_quads` made, for `spare` quads at most. `fuses`: whether one instruction
     multiplies and adds, or multiplies, sums neighbours and adds. `registers`: those of the machine. `dots`: unless 0,
     each accumulator is a vector of so many lanes along what is summed (see `dots.py`), and `lanes` those of a result.
-    `amx`: unless 0, products of more than a few rows are computed on AMX, of so many cores (see `amx_gemm.py`).
+    `amx`: unless 0, products of `amx_rows` or more are computed on AMX, of so many cores (see `amx_gemm.py`).
     """
 
     rows: int
@@ -81,6 +81,7 @@ class Tile:
     registers: int = 32
     dots: int = 0
     amx: int = 0
+    amx_rows: int = 0
 
     @property
     def vectors(self) -> int:

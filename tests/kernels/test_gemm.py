@@ -102,7 +102,7 @@ def test_dense(machine: Vectors, columns: int, depth: int) -> None:
 def amx_tile() -> Tile:
     if not NATIVE.amx:
         pytest.skip("this processor has no AMX, or the system does not let us use it")
-    return Tile(12, SIDE, NATIVE.lanes, fuses=True, registers=NATIVE.registers, amx=NATIVE.amx)
+    return Tile(12, SIDE, NATIVE.lanes, fuses=True, registers=NATIVE.registers, amx=NATIVE.amx, amx_rows=4)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_long_sums_on_amx_are_precise(amx_tile: Tile) -> None:
 @pytest.mark.parametrize("scaled", [False, True])
 def test_products_on_amx_are_built_everywhere(*, scaled: bool) -> None:
     """Even where they cannot run."""
-    k, tile = Loops("product"), Tile(12, SIDE, 16, fuses=True, amx=2)
+    k, tile = Loops("product"), Tile(12, SIDE, 16, fuses=True, amx=2, amx_rows=20)
     rows = k.dim("rows")
     shape = packed_scaled_b_shape(70, 100, SIDE) if scaled else packed_b_shape(70, 100, SIDE)
     x, w = k.buffer("x", (rows, 70)), k.buffer("w", shape, "int8" if scaled else "float32")
@@ -153,13 +153,16 @@ def test_products_on_amx_are_built_everywhere(*, scaled: bool) -> None:
 
 
 def test_amx_is_for_matrices_that_are_worth_it() -> None:
-    """Splitting rows costs as much as multiplying them by a few columns."""
+    """Splitting rows costs as much as multiplying them by a few columns, and splitting columns likewise."""
     machine = Vectors(amx=2)
-    assert tile_on_amx(machine, 256, 64, None) is not None
-    assert tile_on_amx(machine, 256, 64, 12) is None
+    tile = tile_on_amx(machine, 768, 768, None)
+    assert tile is not None
+    assert 12 < tile.amx_rows < 128
+    assert tile_on_amx(machine, 768, 768, tile.amx_rows) == tile
+    assert tile_on_amx(machine, 768, 768, tile.amx_rows - 1) is None
     assert tile_on_amx(machine, 16, 256, None) is None
     assert tile_on_amx(machine, 256, 16, None) is None
-    assert tile_on_amx(Vectors(), 256, 64, None) is None
+    assert tile_on_amx(Vectors(), 768, 768, None) is None
 
 
 @pytest.mark.usefixtures("steps")
