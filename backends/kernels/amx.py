@@ -97,6 +97,21 @@ def multiply(k: Loops, steps: Index, a: Callable[[Expr], Tiles], b: Callable[[Ex
     _store(k, sums)
 
 
+def multiply_bytes(k: Loops, steps: int, a: Callable[[Expr], Tiles], b: Callable[[Expr], Tiles], sums: Expr) -> None:
+    """Sums of products of uint8 with int8, of 64 in each step, in a block of int32 as `multiply` has it of float32.
+
+    `a(step)` and `b(step)` are pairs of tiles: of rows, and of columns with four neighbours of each.
+    """
+    name = "tilewright_amx_multiply_bytes"
+    k.include(_bytes(name))
+    _zero(k)
+    with k.serial(steps, name="d") as d:
+        left, right = a(d), b(d)
+        places = [tirx.address_of(tiles.first) for tiles in (left, right)]
+        _call(k, name, *places, *(index(n) for n in (left.row, left.second, right.row, right.second)))
+    _store(k, sums)
+
+
 def store_pieces(k: Loops, x: Expr, y: Expr, to: Expr, pieces: int = PIECES, apart: int = 4 * TILE) -> None:
     """The pieces of the float32 vectors x and y, x[i] beside y[i], from the element `to` on, so many bytes apart."""
     name = f"tilewright_pieces_{pieces}"
@@ -130,26 +145,44 @@ def _group(name: str, pieces: int, number: int) -> str:
     before = groups[number - 1] if number else (None, None)
     left, right = groups[number]
     body: list[str] = []
-
-    def load(operand: str, first: int | str, tiles: tuple[int, int], row: str, second: str) -> None:
-        body.append(f"  %{operand}0 = getelementptr i8, ptr %{operand}, i64 {first}")
-        body.append(f"  %{operand}1 = getelementptr i8, ptr %{operand}0, i64 {second}")
-        for half, tile in enumerate(tiles):
-            body.append(f"  call void @llvm.x86.tileloadd64(i8 {tile}, ptr %{operand}{half}, i64 {row})")
-
     if right != before[1]:
-        load("b", 4 * TILE * right, _RIGHT, str(2 * DEPTH), str(2 * TILE))
+        body.append(f"  %right = getelementptr i8, ptr %b, i64 {4 * TILE * right}")
+        body += _loads("right", _RIGHT, str(2 * DEPTH), str(2 * TILE))
     if left != before[0]:
-        body.append(f"  %place = mul i64 %piece, {left}")
-        load("a", "%place", _LEFT, "%row", "%second")
-    for tile, (row, column) in enumerate(_HALVES):
-        operands = f"i8 {tile}, i8 {_LEFT[row]}, i8 {_RIGHT[column]}"
-        body.append(f"  call void @llvm.x86.tdpbf16ps({operands})")
-    declarations = (
+        body.append(f"  %distance = mul i64 %piece, {left}")
+        body.append("  %left = getelementptr i8, ptr %a, i64 %distance")
+        body += _loads("left", _LEFT, "%row", "%second")
+    body += _products("tdpbf16ps")
+    return _function(name, "ptr %a, ptr %b, i64 %row, i64 %second, i64 %piece", body, _declared("tdpbf16ps"))
+
+
+def _bytes(name: str) -> str:
+    """Loads two pairs of tiles, and multiplies."""
+    body = _loads("a", _LEFT, "%row", "%second") + _loads("b", _RIGHT, "%brow", "%bsecond") + _products("tdpbusd")
+    parameters = "ptr %a, ptr %b, i64 %row, i64 %second, i64 %brow, i64 %bsecond"
+    return _function(name, parameters, body, _declared("tdpbusd"))
+
+
+def _loads(first: str, tiles: tuple[int, int], row: str, second: str) -> list[str]:
+    """Loads a pair of tiles from the pointer `first` on."""
+    return [
+        f"  %{first}_second = getelementptr i8, ptr %{first}, i64 {second}",
+        f"  call void @llvm.x86.tileloadd64(i8 {tiles[0]}, ptr %{first}, i64 {row})",
+        f"  call void @llvm.x86.tileloadd64(i8 {tiles[1]}, ptr %{first}_second, i64 {row})",
+    ]
+
+
+def _products(instruction: str) -> list[str]:
+    """Adds the products of both pairs to the four tiles of sums."""
+    operands = (f"i8 {tile}, i8 {_LEFT[row]}, i8 {_RIGHT[column]}" for tile, (row, column) in enumerate(_HALVES))
+    return [f"  call void @llvm.x86.{instruction}({each})" for each in operands]
+
+
+def _declared(instruction: str) -> str:
+    return (
         "declare void @llvm.x86.tileloadd64(i8 immarg, ptr, i64)\n"
-        "declare void @llvm.x86.tdpbf16ps(i8 immarg, i8 immarg, i8 immarg)"
+        f"declare void @llvm.x86.{instruction}(i8 immarg, i8 immarg, i8 immarg)"
     )
-    return _function(name, "ptr %a, ptr %b, i64 %row, i64 %second, i64 %piece", body, declarations)
 
 
 def _pieces(name: str, pieces: int) -> str:

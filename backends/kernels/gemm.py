@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from tvm import tirx
 
+from tilewright.backends.kernels.amx_bytes import gemm_of_bytes_on_amx
 from tilewright.backends.kernels.amx_gemm import Right, gemm_on_amx, is_for_amx
 from tilewright.backends.kernels.loops import (
     FORK_WORK,
@@ -84,8 +85,12 @@ def gemm(
     """
 
     def on_amx() -> None:
+        worth = _worth(rows, columns, depth)
+        if tile.dtype == "uint8":
+            gemm_of_bytes_on_amx(k, tile, rows, int(columns), int(depth), a, b, store, worth, ahead)
+            return
         right = Right(lambda block, d, c: b[block, d, c], lambda block, d: _ask_for_row(k, b, block, d))
-        gemm_on_amx(k, tile, rows, columns, depth, a, right, store, _worth(rows, columns, depth), ahead)
+        gemm_on_amx(k, tile, rows, int(columns), int(depth), a, right, store, worth, ahead)
 
     def on_vectors() -> None:
         _gemm_on_vectors(k, tile, rows, columns, depth, a, b, store, ahead)

@@ -44,12 +44,12 @@ class QuadRows:
         return self.first_spare + self.spare
 
 
-def pack_quads(matrix: Array, nb: int, spare: int) -> Array:
-    """int8 [K, N] -> int8 [ceil(N / nb), rows, 4 * nb], with the rows of `QuadRows`.
+def pack_quads(matrix: Array, nb: int, spare: int, multiple: int = QUAD) -> Array:
+    """int8 [K, N] -> int8 [ceil(N / nb), rows, 4 * nb], with the rows of `QuadRows`, for K padded to a multiple.
 
     `spare` is at least what `quads.spare_quads` finds for blocks of `nb` columns; or 0, and nothing is split.
     """
-    matrix = padded(matrix)
+    matrix = padded(np.pad(matrix, ((0, -len(matrix) % multiple), (0, 0))))
     first, second = halves(matrix) if spare else (matrix, None)
     weights = pack_b(first, nb, QUAD)
     blocks, quads, width = weights.shape
@@ -75,9 +75,9 @@ def _add_spare(block: Array, other: Array, rows: QuadRows) -> None:
     block[rows.first_spare : rows.first_spare + len(which)] = other[which]
 
 
-def packed_quads_shape(depth: int, columns: int, nb: int, spare: int) -> tuple[int, int, int]:
+def packed_quads_shape(depth: int, columns: int, nb: int, spare: int, multiple: int = QUAD) -> tuple[int, int, int]:
     """The shape that `pack_quads` makes of a matrix [depth, columns]."""
-    blocks, quads, width = packed_b_shape(depth, columns, nb, QUAD)
+    blocks, quads, width = packed_b_shape(depth + -depth % multiple, columns, nb, QUAD)
     return (blocks, QuadRows(quads, nb, spare).total, width)
 
 

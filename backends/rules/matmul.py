@@ -8,6 +8,7 @@ from functools import partial
 
 from tvm import tirx
 
+from tilewright.backends.kernels.amx_bytes import STEP, bytes_tile_on_amx
 from tilewright.backends.kernels.amx_gemm import tile_on_amx
 from tilewright.backends.kernels.gemm import gemm, gemm_of_scaled
 from tilewright.backends.kernels.group import Group, Layout
@@ -94,9 +95,10 @@ def _stored(group: Group, left: Value, right: Value) -> tuple[Tile, Layout]:
         shape = packed_scaled_b_shape(depth, columns, tile.columns)
         return tile, Layout(partial(pack_scaled_b, nb=tile.columns), shape, "int8")
     if dtype == "uint8" and spare is not None and has_quads(group.target):
-        tile = choose_tile(machine, columns, dtype, spare, rows)
-        shape = packed_quads_shape(depth, columns, tile.columns, spare)
-        return tile, Layout(partial(pack_quads, nb=tile.columns, spare=spare), shape)
+        tile = bytes_tile_on_amx(machine, depth, rows) or choose_tile(machine, columns, dtype, spare, rows)
+        multiple = STEP if tile.amx else QUAD
+        shape = packed_quads_shape(depth, columns, tile.columns, spare, multiple)
+        return tile, Layout(partial(pack_quads, nb=tile.columns, spare=spare, multiple=multiple), shape)
     amx = tile_on_amx(machine, columns, depth, rows) if dtype == "float32" else None
     tile = amx or choose_tile(machine, columns, "int16" if dtype == "uint8" else dtype, rows=rows)
     shape = packed_b_shape(depth, columns, tile.columns, tile.steps)

@@ -49,6 +49,10 @@ class Built:
         outputs = [t for t in tensors if not isinstance(t, int)]
         return np.from_dlpack(outputs[-1])
 
+    def run(self, *arguments: Array | int) -> None:
+        """Runs on the arrays as they are."""
+        self._function(*(a if isinstance(a, int) else to_tensor(a) for a in arguments))
+
 
 def unaligned(array: Array) -> Array:
     """A copy of which no more than the elements is aligned, as arrays that users give may be."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tests.kernels.built import NATIVE, Array, Built, hollow, normal
 from tilewright.backends.kernels import gemm as gemm_module
 from tilewright.backends.kernels.amx import SIDE
+from tilewright.backends.kernels.amx_bytes import STEP
 from tilewright.backends.kernels.amx_gemm import tile_on_amx
 from tilewright.backends.kernels.gemm import batched_gemm, gemm, gemm_of_scaled
 from tilewright.backends.kernels.loops import Index, Loops
@@ -18,6 +23,7 @@ from tilewright.backends.kernels.summation import BLOCK, Blocks
 from tilewright.backends.kernels.tile import Tile, Vectors, choose_tile
 from tilewright.backends.target import parse_target
 from tilewright.backends.tvm_adapter import compile_function
+from tilewright.backends.values import aligned_empty
 from tilewright.ir.quads import QUAD
 
 AVX2 = Vectors(lanes=8, registers=16)
@@ -113,8 +119,9 @@ def test_dense_on_amx(amx_tile: Tile, columns: int, depth: int) -> None:
     kernel = dense(amx_tile, columns, depth)
     w, bias = normal(depth, columns, seed=1), normal(columns, seed=2)
     for rows in [*rows_of(amx_tile), 16, 17, 31, 32, 33, 96, 128, 129, 500]:
-        x = normal(rows, depth, seed=rows)
-        result = kernel(x, pack_b(w, amx_tile.columns), bias, hollow(rows, columns))
+        x = before_a_forbidden_page(normal(rows, depth, seed=rows))
+        result = aligned_empty((rows, columns), x.dtype)
+        kernel.run(x, pack_b(w, amx_tile.columns), bias, result)
         check_close(result, x, w, bias)
 
 
@@ -211,6 +218,39 @@ def test_quads(columns: int, depth: int, large: int) -> None:
         left[0] = 255
         result = kernel(left, pack_quads(matrix, tile.columns, tile.spare), np.zeros((count, columns), np.int32))
         np.testing.assert_array_equal(result, left.astype(np.int32) @ matrix.astype(np.int32))
+
+
+@pytest.mark.parametrize(("columns", "depth"), [(768, 64), (100, 68), (5, 124), (101, 1052)])
+def test_quads_on_amx(amx_tile: Tile, columns: int, depth: int) -> None:
+    """Sums are exact, and nothing is read beyond the last row."""
+    tile = replace(amx_tile, dtype="uint8")
+    k = Loops("quads")
+    rows, shape = k.dim("rows"), packed_quads_shape(depth, columns, SIDE, 0, STEP)
+    x, w = k.buffer("x", (rows, depth), "uint8"), k.buffer("w", shape, "int8")
+    y = k.buffer("y", (rows, columns), "int32")
+    gemm(k, tile, rows, columns, depth, x, w, lambda i, j, value: k.store(y, (i, j), value))
+    kernel, random = Built(k), np.random.default_rng(depth)
+    matrix = random.integers(-128, 128, (depth, columns)).astype(np.int8)
+    packed = pack_quads(matrix, SIDE, 0, STEP)
+    for count in [*rows_of(tile), 31, 32, 33, 64, 256, 257, 600]:
+        left = before_a_forbidden_page(random.integers(0, 256, (count, depth)).astype(np.uint8))
+        left[0] = 255
+        result = aligned_empty((count, columns), np.dtype(np.int32))
+        kernel.run(left, packed, result)
+        np.testing.assert_array_equal(result, left.astype(np.int32) @ matrix.astype(np.int32))
+
+
+def before_a_forbidden_page(array: Array) -> Array:
+    """A copy, behind whose end nothing can be read."""
+    pages = -(-array.nbytes // mmap.PAGESIZE)
+    memory = mmap.mmap(-1, (pages + 1) * mmap.PAGESIZE)
+    view = np.frombuffer(memory, np.uint8)
+    end = ctypes.c_void_p(view.ctypes.data + pages * mmap.PAGESIZE)
+    assert ctypes.CDLL(None).mprotect(end, ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
+    start = pages * mmap.PAGESIZE - array.nbytes
+    copy = view[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
 
 
 @pytest.mark.parametrize(("columns", "depth"), [(768, 200), (100, 33), (101, 1050), (5, 1)])
