@@ -112,7 +112,7 @@ def multiply_bytes(k: Loops, steps: int, a: Callable[[Expr], Tiles], b: Callable
     _store(k, sums)
 
 
-def store_pieces(k: Loops, x: Expr, y: Expr, to: Expr, pieces: int = PIECES, apart: int = 4 * TILE) -> None:
+def store_pieces(k: Loops, x: Expr, y: Expr, to: Expr, pieces: int = PIECES, apart: Index = 4 * TILE) -> None:
     """The pieces of the float32 vectors x and y, x[i] beside y[i], from the element `to` on, so many bytes apart."""
     name = f"tilewright_pieces_{pieces}"
     k.include(_pieces(name, pieces))

@@ -14,6 +14,15 @@ from tvm import tirx
 
 from tilewright.backends.kernels import amx
 from tilewright.backends.kernels.amx import DEPTH, PIECES, ROWS, SIDE, Tiles
+from tilewright.backends.kernels.amx_right import (
+    Right,
+    columns_of,
+    right_scratch,
+    share_of_rows,
+    split_row,
+    split_step,
+    vector,
+)
 from tilewright.backends.kernels.loops import (
     Buffer,
     Condition,
@@ -34,22 +43,8 @@ Store = Callable[..., None]
 _PAIRS = 4  # pairs of tiles of rows that pass by together, at most
 _BLOCKS = 16  # of B that share the pieces of A, at most
 _PASS = 24  # steps of which a task keeps the pieces, at most: what the second-level cache holds
-_SLOTS = 4  # in a step, for other work
 _ROWS = range(8, 1025, 8)  # for which both ways are compared
-_BETTER = 1.05  # so much faster AMX must be
-
-
-@dataclass(frozen=True)
-class Right:
-    """B: `load(block, d, c)` is an element, of so many `pieces`; `ask(block, d)` asks for a row that comes later.
-
-    `scales(block)`, if there are any, gives what the sums of each column of a block are multiplied with.
-    """
-
-    load: Callable[[Expr, Expr, Expr], Expr]
-    ask: Callable[[Expr, Expr], None]
-    pieces: int = PIECES
-    scales: Callable[[Expr], Buffer] | None = None
+BETTER = 1.05  # so much faster AMX must be
 
 
 @dataclass(frozen=True)
@@ -83,7 +78,7 @@ class _Costs:
         return self.start_on_vectors + part + self.finish_on_vectors * rows * columns / SIDE**2
 
 
-_COSTS = {PIECES: _Costs(multiply=130, split_right=370), 1: _Costs(multiply=70, split_right=130)}
+COSTS = {PIECES: _Costs(multiply=130, split_right=370), 1: _Costs(multiply=70, split_right=130)}
 
 
 def tile_on_amx(machine: Vectors, columns: int, depth: int, rows: Index | None, pieces: int = PIECES) -> Tile | None:
@@ -99,10 +94,10 @@ def tile_on_amx(machine: Vectors, columns: int, depth: int, rows: Index | None, 
 @functools.cache
 def _least_rows(cores: int, columns: int, depth: int, pieces: int) -> int | None:
     """From so many rows on AMX is faster; None if from so many that few products have them."""
-    costs = _COSTS[pieces]
+    costs = COSTS[pieces]
 
     def wins(rows: int) -> bool:
-        return costs.amx(rows, columns, depth, cores) * _BETTER < costs.vectors(rows, columns, depth)
+        return costs.amx(rows, columns, depth, cores) * BETTER < costs.vectors(rows, columns, depth)
 
     lost = [rows for rows in _ROWS if not wins(rows)]
     least = lost[-1] + 1 if lost else 1
@@ -167,7 +162,7 @@ class _Product:
         passes = ceildiv(self.steps, _PASS)
         length = ceildiv(self.steps, passes)
         left = k.scratch("left", (_PAIRS, length, PIECES, 2, ROWS, DEPTH), "uint16")
-        right = k.scratch("right", (2, length, self.right.pieces, 2, ROWS, DEPTH), "uint16")
+        right = right_scratch(k, length, self.right.pieces)
         sums = k.scratch("sums", (_PAIRS * SIDE, SIDE))
         totals = k.scratch("totals", (_BLOCKS, _PAIRS * SIDE, SIDE)) if passes > 1 else None
         pairs = k.let("pairs", ceildiv(count, SIDE))
@@ -175,14 +170,15 @@ class _Product:
             start = k.let("start", number * length)
             steps = length if self.steps % length == 0 else k.let("steps", index(minimum(self.steps - start, length)))
             self._split_left(left, top, count, start, steps)
-            with k.serial(steps, name="d") as d, k.serial(ROWS, name="j") as j:
-                self._split_right(lambda half: right[0, d, 0, half, j, 0], first, start + d, j)
+            with k.serial(steps, name="d") as d:
+                split_step(k, self.right, self._row, right, (0, d), first, start + d)
             with k.serial(blocks, name="block") as b:
                 following = k.let("following", first + minimum(b + 1, blocks - 1))
                 now = k.let("now", b - quotient(b, 2) * 2)
                 with k.serial(pairs, name="t") as t:
                     self._ask_ahead(top + t * SIDE, first + b, number == passes - 1)
-                    meanwhile = self._meanwhile(right, 1 - now, following, start, t, pairs)
+                    meanwhile = share_of_rows(k, self.right.slots, pairs, t, lambda d, j: split_row(
+                        k, self.right, self._row, right, (1 - now, d), following, start + d, j))  # fmt: skip
                     amx.multiply(
                         k, steps,
                         lambda d: Tiles(left[t, d, 0, 0, 0, 0]), lambda d: right[now, d, 0, 0, 0, 0],
@@ -194,22 +190,6 @@ class _Product:
                     self._add_up(sums, totals, b, count, number)
                     with k.when(number == passes - 1):
                         self._finish(lambda r, c: totals[b, r, c], top, count, first + b)
-
-    def _meanwhile(
-        self, right: Buffer, into: Expr, block: Expr, start: Expr, t: Expr, pairs: Expr
-    ) -> Callable[[Expr, int], None]:
-        """Splits a share of a block that comes next, while pair `t` of rows is multiplied."""
-        k, slots = self.k, min(_SLOTS, len(amx.TOGETHER[self.right.pieces]))
-        each = k.let("each", index(quotient(ROWS + pairs * slots - 1, pairs * slots)))
-
-        def split(d: Expr, number: int) -> None:
-            if number < slots:
-                with k.serial(each, name="i") as i:
-                    j = (t * slots + number) * each + i
-                    with k.when(j < ROWS):
-                        self._split_right(lambda half: right[into, d, 0, half, j, 0], block, start + d, j)
-
-        return split
 
     def _ask_ahead(self, row: Expr, block: Expr, last: Condition) -> None:
         if self.ahead is not None:
@@ -231,7 +211,7 @@ class _Product:
 
                 self._each_step(
                     start + d,
-                    lambda: amx.store_pieces(k, self._vector(halves(0)), self._vector(halves(ROWS)), to),
+                    lambda: amx.store_pieces(k, vector(k, halves(0)), vector(k, halves(ROWS)), to),
                     lambda rest: self._store_rest(halves, rest, to),
                 )
 
@@ -253,30 +233,10 @@ class _Product:
         x, y = (tirx.BufferLoad(padded, [tirx.Ramp(index(i), index(1), ROWS)]) for i in (0, ROWS))
         amx.store_pieces(k, x, y, to)
 
-    def _vector(self, element: Callable[[Expr], Expr]) -> Expr:
-        k = self.k
-        loaded = k.local("loaded", (ROWS,))
-        with k.vectorized(ROWS) as lane:
-            k.store(loaded, (lane,), element(lane))
-        return tirx.BufferLoad(loaded, [tirx.Ramp(index(0), index(1), ROWS)])
-
-    def _split_right(self, to: Callable[[int], Expr], block: Expr, step: Expr, j: Expr) -> None:
-        """Row `j` of both tiles of a step, from the elements `to(half)` on: products `ROWS` apart lie side by side."""
-        k = self.k
-        rows = [step * DEPTH + j + offset for offset in (0, ROWS)]
-        for row in rows:
-            self.right.ask(block + 1, row)
-        for half in range(2):
-            x, y = (self._right_row(block, row, half * ROWS) for row in rows)
-            amx.store_pieces(k, x, y, to(half), self.right.pieces)
-
-    def _right_row(self, block: Expr, row: Expr, column: int) -> Expr:
-        """Part of a row of B, or zeros behind its last row."""
-        if self.depth % DEPTH == 0:
-            return self._vector(lambda lane: self.right.load(block, row, lane + column))
-        known = minimum(row, self.depth - 1)
-        loaded = self._vector(lambda lane: self.right.load(block, known, lane + column))
-        return tirx.Select(row < self.depth, loaded, tirx.Broadcast(const(0, "float32"), ROWS))
+    def _row(self, step: Expr, i: Expr) -> tuple[Expr, Expr | bool]:
+        """Which row of B is number `i` of a step."""
+        row = step * DEPTH + i
+        return (row, True) if self.depth % DEPTH == 0 else (minimum(row, self.depth - 1), row < self.depth)
 
     def _add_up(self, sums: Buffer, totals: Buffer, b: Expr, count: Expr, number: Expr) -> None:
         k = self.k
@@ -288,8 +248,7 @@ class _Product:
     def _finish(self, sums: Callable[[Expr, Expr], Expr], top: Expr, count: Expr, block: Expr) -> None:
         k = self.k
         scales = self.right.scales(block) if self.right.scales else None
-        whole = self.columns % SIDE == 0
-        width = SIDE if whole else minimum(self.columns - block * SIDE, SIDE)
+        width = columns_of(self.columns, block)
 
         def element(r: Expr, c: Expr) -> None:
             total = sums(r, c)

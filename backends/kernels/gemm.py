@@ -15,7 +15,8 @@ import numpy as np
 from tvm import tirx
 
 from tilewright.backends.kernels.amx_bytes import gemm_of_bytes_on_amx
-from tilewright.backends.kernels.amx_gemm import Right, gemm_on_amx, is_for_amx
+from tilewright.backends.kernels.amx_gemm import gemm_on_amx, is_for_amx
+from tilewright.backends.kernels.amx_right import Right, ask_for_row, right_of
 from tilewright.backends.kernels.loops import (
     FORK_WORK,
     Buffer,
@@ -89,8 +90,7 @@ def gemm(
         if tile.dtype == "uint8":
             gemm_of_bytes_on_amx(k, tile, rows, int(columns), int(depth), a, b, store, worth, ahead)
             return
-        right = Right(lambda block, d, c: b[block, d, c], lambda block, d: _ask_for_row(k, b, block, d))
-        gemm_on_amx(k, tile, rows, int(columns), int(depth), a, right, store, worth, ahead)
+        gemm_on_amx(k, tile, rows, int(columns), int(depth), a, right_of(k, b), store, worth, ahead)
 
     def on_vectors() -> None:
         _gemm_on_vectors(k, tile, rows, columns, depth, a, b, store, ahead)
@@ -183,7 +183,7 @@ def gemm_of_scaled(
     def on_amx() -> None:
         right = Right(
             lambda block, d, c: tirx.Cast("float32", b[block, d + ROWS_OF_SCALES, c]),
-            lambda block, d: _ask_for_row(k, b, block, d + ROWS_OF_SCALES),
+            lambda block, d: ask_for_row(k, b, block, d + ROWS_OF_SCALES),
             pieces=1,
             scales=lambda block: _scales(k, tile, b, block),
         )
@@ -335,12 +335,6 @@ def _even_step(depth: int, most: int) -> int:
 
 def _rows_from(b: Buffer, block: Expr, start: Index) -> Load:
     return lambda d, c: b[block, start + d, c]
-
-
-def _ask_for_row(k: Loops, b: Buffer, block: Expr, row: Expr) -> None:
-    """Asks for a row of a block of B."""
-    for first in range(0, int(b.shape[2]), LINE // itemsize(b)):
-        k.prefetch(b, (block, row, first))
 
 
 def _ask_for(k: Loops, b: Buffer, block: Expr, start: Index, rows: Index, share: Share) -> Meanwhile:

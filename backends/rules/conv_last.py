@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+from tilewright.backends.kernels.amx_conv import conv_tile_on_amx, emit_conv_on_amx
 from tilewright.backends.kernels.conv_last import Ask, ConvLast, emit_conv_last, run_of, tile_of
 from tilewright.backends.kernels.group import Group, Layout
 from tilewright.backends.kernels.loops import Expr, Index
@@ -44,7 +45,9 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     assert node is not None
     image, weights, *bias = node.inputs
     conv = sizes(group, node)
-    tile = tile_of(Vectors.of(group.target), conv, image.dtype)
+    machine = Vectors.of(group.target)
+    amx = conv_tile_on_amx(machine, conv) if image.dtype == "float32" else None
+    tile = amx or tile_of(machine, conv, image.dtype)
     layouts = {weights: _packed(conv, tile, weights.shape)}
     group.place(layouts, held=node.results[0])
     finish = group.finisher(node.results[0])
@@ -52,9 +55,8 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     def store(n: Index, phase: Index, places: Indices, o: Expr, value: Expr) -> None:
         finish((n, *places, o), value + group.tensors[bias[0]](o) if bias else value)
 
-    emit_conv_last(
-        group.k, tile, conv, group.inputs[image], group.inputs[weights], store, ahead(group, node.results[0])
-    )
+    computed = emit_conv_on_amx if tile.amx else emit_conv_last
+    computed(group.k, tile, conv, group.inputs[image], group.inputs[weights], store, ahead(group, node.results[0]))
     return layouts
 
 

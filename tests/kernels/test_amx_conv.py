@@ -1,0 +1,95 @@
+"""Convolutions on AMX against the reference of the operator; and when they are chosen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.kernels.built import NATIVE, Array, Built, normal
+from tests.kernels.test_conv import Case, close
+from tests.kernels.test_gemm import before_a_forbidden_page
+from tilewright.backends.kernels.amx import SIDE
+from tilewright.backends.kernels.amx_conv import conv_tile_on_amx, emit_conv_on_amx
+from tilewright.backends.kernels.conv_last import ConvLast
+from tilewright.backends.kernels.loops import Expr, Index, Loops
+from tilewright.backends.kernels.packing_conv import pack_conv_last, packed_conv_last_shape
+from tilewright.backends.kernels.patches import Axis
+from tilewright.backends.kernels.ranges import Indices
+from tilewright.backends.kernels.tile import Tile, Vectors
+from tilewright.backends.target import parse_target
+from tilewright.backends.tvm_adapter import compile_function
+from tilewright.backends.values import aligned_empty
+
+TILE = Tile(12, SIDE, 16, fuses=True, amx=2, amx_rows=1)
+CASES = {
+    "same padding": Case(32, (17, 20), (40, 32, 3, 3), pads=(1, 1, 1, 1)),
+    "without padding": Case(64, (6, 40), (70, 64, 2, 3)),
+    "channels are no whole steps": Case(40, (9, 18), (33, 40, 3, 3), pads=(1, 1, 1, 1)),
+    "few channels": Case(16, (30, 33), (64, 16, 5, 5), pads=(2, 2, 2, 2)),
+    "strided": Case(32, (28, 31), (33, 32, 3, 3), (2, 2), (1, 1, 1, 1)),
+    "dilated": Case(32, (21, 25), (24, 32, 3, 3), (1, 1), (2, 3, 2, 3), (2, 3)),
+    "asymmetric": Case(96, (5, 40), (17, 96, 3, 2), (2, 1), (1, 0, 0, 3)),
+    "one row": Case(64, (1, 500), (96, 64, 1, 7), pads=(0, 3, 0, 3)),
+    "many steps": Case(160, (8, 19), (64, 160, 3, 3), pads=(1, 1, 1, 1)),
+    "a step too many": Case(32, (8, 40), (64, 32, 5, 5), pads=(2, 2, 2, 2)),
+    "tall": Case(32, (300, 3), (32, 32, 7, 1), pads=(3, 0, 3, 0)),
+    "large": Case(512, (3, 150), (32, 512, 1, 3), pads=(0, 1, 0, 1)),
+}
+
+
+def conv_of(case: Case, batch: Index, size: tuple[Index, ...]) -> ConvLast:
+    axes = tuple(Axis(extent, *window) for extent, window in zip(size, case.windows, strict=True))
+    return ConvLast(batch, case.channels, case.weights[0], 1, axes)
+
+
+def emitted(k: Loops, case: Case, batch: Index, size: tuple[Index, ...]) -> None:
+    """Twice the convolution."""
+    conv = conv_of(case, batch, size)
+    x = k.buffer("x", (batch, *size, case.channels))
+    w = k.buffer("w", packed_conv_last_shape(case.weights, 1, SIDE))
+    y = k.buffer("y", (batch, *(axis.results for axis in conv.axes), conv.outputs))
+
+    def store(n: Index, phase: Index, places: Indices, o: Expr, value: Expr) -> None:
+        k.store(y, (n, *places, o), value * 2.0)
+
+    emit_conv_on_amx(k, TILE, conv, x, w, store)
+
+
+def run(case: Case, batch: int, dynamic: bool) -> tuple[Array, Array]:
+    k = Loops("conv")
+    size: tuple[Index, ...] = tuple(k.dim(f"size{i}") for i in range(2)) if dynamic else case.size
+    emitted(k, case, k.dim("n") if dynamic else batch, size)
+    image, weights = normal(batch, case.channels, *case.size), normal(*case.weights, seed=1)
+    expected = np.moveaxis(case.reference("conv", image, weights), 1, -1) * 2
+    last = before_a_forbidden_page(np.ascontiguousarray(np.moveaxis(image, 1, -1)))
+    result = aligned_empty(expected.shape, last.dtype)
+    result.fill(np.nan)
+    Built(k).run(last, pack_conv_last(weights, 1, SIDE), result)
+    return result, expected
+
+
+@pytest.mark.skipif(not NATIVE.amx, reason="this processor has no AMX, or the system does not let us use it")
+@pytest.mark.parametrize("dynamic", [False, True], ids=["fixed", "run-time"])
+@pytest.mark.parametrize("name", CASES)
+def test_conv_on_amx(name: str, dynamic: bool) -> None:
+    close(*run(CASES[name], 3, dynamic))
+
+
+@pytest.mark.parametrize("name", ["same padding", "channels are no whole steps", "many steps"])
+def test_convolutions_on_amx_are_built_everywhere(name: str) -> None:
+    """Even where they cannot run."""
+    k = Loops("conv")
+    emitted(k, CASES[name], k.dim("n"), CASES[name].size)
+    assert compile_function(k.func(), k.name, parse_target("llvm -mcpu=sapphirerapids"))
+
+
+def test_amx_is_for_convolutions_that_are_worth_it() -> None:
+    machine, case = Vectors(amx=2), CASES["many steps"]
+    conv = conv_of(case, 1, (40, 40))
+    assert conv_tile_on_amx(machine, conv) is not None
+    assert conv_tile_on_amx(Vectors(), conv) is None
+    assert conv_tile_on_amx(machine, replace(conv, channels=3)) is None
+    assert conv_tile_on_amx(machine, replace(conv, groups=160)) is None
+    assert conv_tile_on_amx(machine, conv_of(case, 1, (5, 5))) is None
