@@ -44,7 +44,8 @@ _PAIRS = 4  # pairs of tiles of rows that pass by together, at most
 _BLOCKS = 16  # of B that share the pieces of A, at most
 _PASS = 24  # steps of which a task keeps the pieces, at most: what the second-level cache holds
 _ROWS = range(8, 1025, 8)  # for which both ways are compared
-BETTER = 1.05  # so much faster AMX must be
+BETTER = 1.12  # so much faster AMX must be for many rows
+_LEAST_STEPS = 3  # with fewer, sums take longer to finish than to make
 
 
 @dataclass(frozen=True)
@@ -96,10 +97,12 @@ def _least_rows(cores: int, columns: int, depth: int, pieces: int) -> int | None
     """From so many rows on AMX is faster; None if from so many that few products have them."""
     costs = COSTS[pieces]
 
-    def wins(rows: int) -> bool:
-        return costs.amx(rows, columns, depth, cores) * BETTER < costs.vectors(rows, columns, depth)
+    def gain(rows: int) -> float:
+        return costs.vectors(rows, columns, depth) / costs.amx(rows, columns, depth, cores)
 
-    lost = [rows for rows in _ROWS if not wins(rows)]
+    if depth < _LEAST_STEPS * DEPTH or gain(_ROWS[-1]) < BETTER:
+        return None
+    lost = [rows for rows in _ROWS if gain(rows) < 1]
     least = lost[-1] + 1 if lost else 1
     return least if least < _ROWS[-1] // 2 else None
 
