@@ -15,10 +15,10 @@ from tilewright.backends.program import Program
 from tilewright.backends.runtime import Executable, Runner
 from tilewright.backends.signature import Signature, TensorInfo, describe
 from tilewright.backends.sizes import Dim, evaluate, symbols
-from tilewright.backends.target import Target
+from tilewright.backends.target import Target, cpu_features, cpu_model
 from tilewright.backends.threads import checked_threads, default_threads
 from tilewright.backends.values import Array
-from tilewright.ir.errors import CompilerError, InputError
+from tilewright.ir.errors import CompilerError, InputError, TargetError
 from tilewright.ir.types import numpy_dtype
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class CompiledModel:
         self._boxed = tuple(port.spec.dtype == "object" for port in program.outputs)
         self._output_names = tuple(port.name for port in program.outputs)
         self._runner = Runner(program, executable, weights, host_functions(program))
+        self._missing = sorted(target.features - cpu_features())
         self._last_shapes: tuple[tuple[int, ...], ...] | None = None
 
     @property
@@ -86,7 +87,10 @@ class CompiledModel:
         return results[0] if len(results) == 1 else tuple(results)
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Outputs by name, for inputs by name. Raises InputError for inputs that do not fit the model."""
+        """Outputs by name, for inputs by name.
+
+        Raises InputError for inputs that do not fit the model, TargetError where this processor cannot run it.
+        """
         return dict(zip(self._output_names, self._call(self._signature.in_order((), inputs)), strict=True))
 
     def accepts(self, inputs: Mapping[str, Any]) -> bool:
@@ -105,10 +109,20 @@ class CompiledModel:
         return [torch.from_dlpack(array) for array in results]
 
     def _run(self, values: Sequence[Any]) -> list[Array]:
+        self._require_processor()
         arrays = self._signature.arrays(values)
         self._last_shapes = tuple(a.shape for a in arrays)
         results = self._runner(arrays, self.threads)
         return [a.item() if boxed else a for a, boxed in zip(results, self._boxed, strict=True)]
+
+    def _require_processor(self) -> None:
+        """Raises TargetError where kernels would end the process with an unknown instruction."""
+        if self._missing:
+            raise TargetError(
+                f"The model was compiled for a processor with {', '.join(self._missing)}, which this one "
+                f"({cpu_model()}) lacks, or the system does not grant: it cannot run here.",
+                hint="Compile it with check=False and save it for the other machine, or for '-mcpu=native'",
+            )
 
     def report(self, inputs: Mapping[str, Any] | None = None, repeats: int = 10, *, profile: bool = True) -> Report:
         """The ledger, a row for each kernel: on `inputs`, or on zeros of the sizes of the latest call (or 1).
@@ -124,6 +138,7 @@ class CompiledModel:
         shapes = {name: a.shape for name, a in zip(self._signature.names, arrays, strict=True)}
         if not profile:
             return Report(profiling.rows(self.program, arrays), shapes, 0.0, probes.Peaks(self.threads, 0.0, 0.0))
+        self._require_processor()
         seconds = min(self._timed(arrays) for _ in range(max(repeats, 2)))
         rows, calls = profiling.profile(self.program, self._runner, arrays, self.threads, repeats)
         peaks = probes.measure(self._runner, self.target.lanes(32), self.threads)

@@ -24,10 +24,11 @@ Store = Callable[..., None]
 
 def bytes_tile_on_amx(machine: Vectors, depth: int, rows: Index | None) -> Tile | None:
     """The tile for products on AMX, and for a few rows on the vector units; None where those are better altogether."""
-    if not machine.amx or not machine.sums_neighbours or depth < STEP or (isinstance(rows, int) and rows < LEAST_ROWS):
+    few = isinstance(rows, int) and rows < LEAST_ROWS
+    if not machine.amx_bytes or not machine.sums_neighbours or depth < STEP or few:
         return None
     tile = Tile(12, SIDE, machine.lanes, "uint8", 0, machine.sums_neighbours, machine.registers)
-    return replace(tile, amx=machine.amx, amx_rows=LEAST_ROWS)
+    return replace(tile, amx=machine.amx_bytes, amx_rows=LEAST_ROWS)
 
 
 def gemm_of_bytes_on_amx(

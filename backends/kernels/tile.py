@@ -44,7 +44,7 @@ class Vectors:
     """What a machine has: `lanes` numbers of 32 bits per vector register, and how many registers.
 
     `fuses`: whether it multiplies and adds in one instruction; `sums_neighbours`: as the `Target` says. `amx`: the
-    number of cores, if they multiply bfloat16 in tiles, else 0.
+    number of cores, if they multiply bfloat16 in tiles, else 0; `amx_bytes`: the same of 8-bit integers.
     """
 
     lanes: int = 16
@@ -52,12 +52,16 @@ class Vectors:
     fuses: bool = False
     sums_neighbours: bool = False
     amx: int = 0
+    amx_bytes: int = 0
 
     @classmethod
     def of(cls, target: Target) -> Vectors:
         """The vectors of a processor."""
-        amx = target.cores if target.has("amx-bf16") and target.has("avx512f") else 0
-        return cls(target.lanes(32), target.vector_registers, target.has("fma"), target.sums_neighbours, amx)
+        amx, amx_bytes = (
+            target.cores if target.has(kind) and target.has("avx512f") else 0 for kind in ("amx-bf16", "amx-int8")
+        )
+        vectors = target.lanes(32), target.vector_registers, target.has("fma"), target.sums_neighbours
+        return cls(*vectors, amx, amx_bytes)
 
 
 @dataclass(frozen=True)

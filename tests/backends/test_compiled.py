@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tests.backends.hand_written import expected
+from tilewright.backends import compiled
 from tilewright.backends.compiled import CompiledModel
 from tilewright.backends.values import ALIGNMENT, address, aligned_empty
-from tilewright.ir.errors import CompilerError, InputError
+from tilewright.ir.errors import CompilerError, InputError, TargetError
 
 
 def rows(count: int, seed: int = 0) -> np.ndarray:
@@ -138,3 +140,14 @@ def test_report_without_inputs_takes_the_latest_sizes(model: CompiledModel) -> N
     assert model.report(repeats=1).shapes == {"x": (1, 32)}
     model(rows(5))
     assert model.report(repeats=1).shapes == {"x": (5, 32)}
+
+
+def test_a_processor_that_lacks_something_is_told(model: CompiledModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unknown instruction would end the process."""
+    monkeypatch.setattr(compiled, "cpu_features", frozenset)
+    target = replace(model.target, features=frozenset({"amx-tile", "avx"}))
+    elsewhere = CompiledModel(model.program, model.executable, model.weights, target)
+    for run in (lambda: elsewhere.run({"x": rows(2)}), lambda: elsewhere.report({"x": rows(2)})):
+        with pytest.raises(TargetError, match="compiled for a processor with amx-tile, avx, which this one"):
+            run()
+    assert elsewhere.report({"x": rows(2)}, profile=False).rows

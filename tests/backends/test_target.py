@@ -4,6 +4,7 @@ import pickle
 
 import pytest
 
+from tilewright.backends import target as target_module
 from tilewright.backends.target import KNOWN_FEATURES, cpu_features, parse_target
 from tilewright.ir.errors import TargetError
 
@@ -12,6 +13,13 @@ def test_native_has_what_the_processor_has() -> None:
     target = parse_target("llvm -mcpu=native")
     assert target.features == cpu_features() & KNOWN_FEATURES
     assert target.cores >= 1
+
+
+@pytest.mark.parametrize("granted", [False, True])
+def test_amx_is_there_where_the_system_grants_it(granted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(target_module, "_cpuinfo", lambda: {"flags": "sse2 avx2 amx_tile amx_bf16 amx_int8"})
+    monkeypatch.setattr(target_module.amx, "is_granted", lambda: granted)
+    assert cpu_features() == {"sse2", "avx2"} | ({"amx-tile", "amx-bf16", "amx-int8"} if granted else set())
 
 
 def test_default_is_native() -> None:

@@ -18,6 +18,7 @@ from tilewright.passes.fuse import fuse
 
 TARGETS = (
     *("x86-64", "x86-64-v2", "haswell", "core-avx2", "alderlake", "skylake-avx512", "cascadelake", "znver4", "native"),
+    *("sapphirerapids", "sapphirerapids -mattr=-amx-int8", "sapphirerapids -mattr=-amx-tile"),
     "x86-64-v4 -mattr=+avx512vnni,-avx512bw",
 )
 
@@ -33,6 +34,15 @@ def image_kernel(x: Value, w: Value, **attrs: Any) -> Value:
 
 def product(x: Value) -> Value:
     return apply("gelu", apply("matmul", x, weight(24, 70)))
+
+
+def large_product(x: Value) -> Value:
+    return apply("gelu", apply("matmul", x, weight(200, 300)))
+
+
+def large_convolution(x: Value) -> Value:
+    attrs = {"strides": (2, 2), "channels_last": True}
+    return apply("maximum", image_kernel(x, weight(128, 64, 3, 3), **attrs), constant(0, "float32"))
 
 
 def integer_product(x: Value) -> Value:
@@ -87,6 +97,8 @@ def exponential(x: Value) -> Value:
 
 CASES: dict[str, tuple[Callable[[Value], Value], tuple[Any, ...], tuple[dict[str, int], ...]]] = {
     "product": (product, ("m", 24), ({"m": 1}, {"m": 29})),
+    "large product": (large_product, ("m", 200), ({"m": 1}, {"m": 200}, {"m": 301})),
+    "large convolution": (large_convolution, (1, "h", "w", 64), ({"h": 5, "w": 9}, {"h": 33, "w": 60})),
     "integer product": (integer_product, ("m", 64), ({"m": 1}, {"m": 29})),
     "product of pairs": (product_of_pairs, ("m", 64), ({"m": 1}, {"m": 29})),
     "integer convolution": (integer_convolution, (1, "h", "w", 24), ({"h": 5, "w": 9}, {"h": 13, "w": 33})),
