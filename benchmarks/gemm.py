@@ -16,7 +16,7 @@ from benchmarks.contenders import Run, load_onnxruntime
 from benchmarks.table import Row, Rows, held
 from tilewright.backends import probes
 from tilewright.backends.runtime import Runner
-from tilewright.backends.values import aligned, aligned_empty
+from tilewright.backends.values import Array, aligned, aligned_empty
 from tilewright.timing import compare
 
 SIZES = (
@@ -38,7 +38,8 @@ def run(threads: Iterable[int], seconds: float) -> Rows:
 
     `share` is the kernel's rate over that of the multiply-adds, the median over pairs of turns, which take equally
     long; `low` and `high` are its quartiles. The whole call takes longer: it copies an input that does not start at a
-    multiple of 64 bytes, and makes an output. Beside it, onnxruntime's, in turn with it.
+    multiple of 64 bytes, and makes an output. Beside it, onnxruntime's, in turn with it. `error` and `their error` are
+    those of the worst element, in 1e-7 of the largest magnitude of the exact product.
     """
     return [bench(count, *size, seconds) for count in threads for size in SIZES]
 
@@ -48,6 +49,7 @@ def bench(threads: int, m: int, n: int, k: int, seconds: float) -> Row:
     x = np.random.default_rng(0).standard_normal((m, k)).astype(np.float32)
     theirs = by_onnxruntime(product(m, n, k), threads)
     whole = compare(lambda: model.run({"x": x}), lambda: theirs({"x": x}), seconds / 3)
+    exact = x.astype(np.float64) @ weights_of(n, k).astype(np.float64)
     runner, lanes = Runner(model.program, model.executable, model.weights, ()), model.target.lanes(32)
     operations, repeats = 2 * m * n * k, max(1, round(TURN / whole.ours.fastest))
     rounds = max(1, round(repeats * operations / probes.operations_per_repeat(lanes, threads)))
@@ -66,6 +68,8 @@ def bench(threads: int, m: int, n: int, k: int, seconds: float) -> Row:
         "whole call": 1e-9 * operations / whole.ours.median,
         "onnxruntime": 1e-9 * operations / whole.theirs.median,
         "peak GFLOP/s": 1e-9 * repeats * operations / turns.theirs.median,
+        "error": error_of(model.run({"x": x})["y"], exact),
+        "their error": error_of(theirs({"x": x})[0], exact),
         "share": turns.ratio,
         "low": turns.low,
         "high": turns.high,
@@ -81,9 +85,18 @@ def by_onnxruntime(model: onnx.ModelProto, threads: int) -> Run:
         return load_onnxruntime(path, threads, spinning=False)
 
 
+def error_of(result: Array, exact: Array) -> float:
+    """In 1e-7 of the largest magnitude."""
+    return float(np.abs(result - exact).max() / np.abs(exact).max() * 1e7)
+
+
+def weights_of(n: int, k: int) -> Array:
+    return np.random.default_rng(1).standard_normal((k, n)).astype(np.float32)
+
+
 def product(m: int, n: int, k: int) -> onnx.ModelProto:
     """float32[m, k] times a constant float32[k, n]."""
-    weights = np.random.default_rng(1).standard_normal((k, n)).astype(np.float32)
+    weights = weights_of(n, k)
     graph = helper.make_graph(
         [helper.make_node("MatMul", ["x", "w"], ["y"])],
         "product",

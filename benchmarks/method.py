@@ -40,5 +40,6 @@ The results of its DynamicQuantizeLSTM for batches differ with the number of thr
 of the scale between one and two); the error is against a run with a thread for each sequence.
 
 **Over floor** is our time over what the arithmetic of the model takes at the multiply-add peak of the same threads, as
-`model.report()` measures it.
+`model.report()` measures it. It may be below 1 where less is done or instructions do more: Winograd's filtering needs
+fewer products, and VNNI and AMX multiply narrower numbers faster (float32 in pieces that hold all of its bits).
 """
