@@ -176,7 +176,8 @@ def _target(path: Path, manifest: Mapping[str, Any]) -> Target:
     missing = sorted(target.features - cpu_features())
     if missing:
         raise ArtifactError(
-            f"{path} was built for a processor with {', '.join(missing)}, which this one ({cpu_model()}) lacks.",
+            f"{path} was built for a processor with {', '.join(missing)}, which this one ({cpu_model()}) lacks, "
+            "or the system does not grant.",
             hint="Compile the model again with a target that this processor can run",
         )
     return target

@@ -6,6 +6,7 @@ steps. A tile of any tap then lies there to be loaded, with results' strides bet
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -30,9 +31,10 @@ from tilewright.backends.kernels.ranges import Indices, div_down, div_up, maximu
 from tilewright.backends.kernels.tile import Tile, Vectors, ask_ahead
 
 _LEAST_PLACES = 64  # of an image, where they are known
-_WIDTH = 100  # of an image, where it is not known
+_SIZE = 100  # of an image, where it is not known
 _PLACES = 256  # of a task, at most
-_SPLIT = 1 << 16  # numbers that a task splits, about: their pieces stay in the second-level cache
+_SPLIT = 1 << 17  # numbers that a task splits, but for those around: their pieces stay in the second-level cache
+_MOST_SPLIT = 3 << 16  # with those around
 _PASS = 24  # steps of a block that are split at once, at most
 
 
@@ -50,21 +52,39 @@ def conv_tile_on_amx(machine: Vectors, conv: ConvLast) -> Tile | None:
     return replace(tile, amx=machine.amx, amx_rows=1)
 
 
+@dataclass(frozen=True)
+class _Part:
+    """What a task computes, in results of each axis, and reads, in elements of each."""
+
+    rows: int
+    columns: int
+    read: int
+
+    @classmethod
+    def of(cls, high: Axis, wide: Axis, channels: int) -> _Part:
+        """That of a convolution, as `_grid` makes it. Sizes that are not known are taken for `_SIZE`."""
+        down, across = (axis.results if isinstance(axis.results, int) else _SIZE for axis in (high, wide))
+        budget = _budget(channels, wide)
+        columns = -(-across // -(-across // budget))
+        rows = min(down, max(1, budget // (columns * high.stride)))
+        return cls(rows, columns, int(reads(high, rows) * reads(wide, columns)))
+
+    @property
+    def pairs(self) -> int:
+        """Of tiles."""
+        return -(-self.rows * -(-self.columns // ROWS) // 2)
+
+
 def _cost(conv: ConvLast, axes: tuple[Axis, ...]) -> float:
     """Nanoseconds for `SIDE` results, about."""
-    costs, (high, wide) = COSTS[PIECES], axes
-    steps = _steps(conv)
-    blocks = conv.phases * -(-conv.outputs // SIDE)
-    width = wide.results if isinstance(wide.results, int) else _WIDTH
-    used = width / (-(-width // ROWS) * ROWS)
-    split = costs.split_left * conv.channels / DEPTH * high.stride * wide.stride * _overlap(high) * _overlap(wide)
-    return blocks * steps * (costs.multiply / used + costs.split_right / 4) + blocks * costs.finish + split
-
-
-def _overlap(axis: Axis) -> float:
-    """How many times an element is split, about: once for each task that reads it."""
-    rows = 8
-    return 1 + (axis.kernel - 1) * axis.dilation / (rows * axis.stride) if axis.kernel > 1 else 1.0
+    high, wide = axes
+    costs, part = COSTS[PIECES], _Part.of(high, wide, conv.channels)
+    if part.read * -(-conv.channels // DEPTH) * DEPTH > _MOST_SPLIT:
+        return math.inf
+    blocks, steps = conv.phases * -(-conv.outputs // SIDE), _steps(conv)
+    multiplied = blocks * steps * (costs.multiply * part.pairs + costs.split_right)
+    split = costs.split_left * conv.channels / DEPTH * part.read / SIDE
+    return (multiplied + split) * SIDE / (part.rows * part.columns) + blocks * costs.finish
 
 
 def _cost_on_vectors(conv: ConvLast) -> float:
@@ -105,10 +125,15 @@ def emit_conv_on_amx(
 
 def _grid(k: Loops, high: Axis, wide: Axis, channels: int) -> Grid:
     """Blocks of results whose inputs' pieces the cache holds, whole rows if they fit, all of about the same size."""
-    budget = max(SIDE, min(_PLACES, _SPLIT // (-(-channels // DEPTH) * DEPTH * wide.stride)))
+    budget = _budget(channels, wide)
     columns = even(k, wide.results, budget)
     rows = maximum(1, div_down(budget, columns * high.stride))
     return Grid((high, wide), even(k, high.results, rows), columns)
+
+
+def _budget(channels: int, wide: Axis) -> int:
+    """Results of a task, about."""
+    return max(SIDE, min(_PLACES, _SPLIT // (-(-channels // DEPTH) * DEPTH * wide.stride)))
 
 
 @dataclass(frozen=True)
@@ -246,8 +271,9 @@ class _Task:
         return down * high.dilation * pitch + right * (wide.dilation * self.padded) + channels
 
     def _row(self, step: Expr, i: Expr) -> tuple[Expr, Expr | bool]:
-        """Which row of the weights is number `i` of a step."""
+        """Which row of the weights is number `i` of a step; beyond the last step, of that one."""
         channels = self.conv.channels
+        step = minimum(step, _steps(self.conv) - 1)
         if channels % DEPTH == 0:
             return step * DEPTH + i, True
         tap = div_down(step, self.per_tap)

@@ -172,9 +172,9 @@ def block_results(k: Loops, axes: Sequence[Axis], limit: int) -> Blocking:
 
 
 def even(k: Loops, total: Index, most: Index) -> Index:
-    """The size of the fewest equal parts of `total` that are at most `most`."""
-    parts = named(k, "parts", maximum(1, div_up(total, named(k, "most", most))))
-    return named(k, "part", div_up(total, parts))
+    """The size of the fewest equal parts of `total` that are at most `most`; 1 where there is nothing to divide."""
+    parts = named(k, "parts", maximum(1, div_up(total, named(k, "most", maximum(1, most)))))
+    return named(k, "part", maximum(1, div_up(total, parts)))
 
 
 @dataclass(frozen=True)

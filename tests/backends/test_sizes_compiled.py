@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
+import tilewright as tw
 from tests.backends.compiling import assert_same, compiled, drawn, named
 from tilewright.backends import CompiledModel
 from tilewright.ir import Graph, Value, apply, constant, dims, input_value, tensor
@@ -204,3 +206,33 @@ def test_an_input_must_have_elements() -> None:
     model = compiled(Graph((x,), (apply("exp", x),), ("y",)))
     with pytest.raises(InputError, match="must be at least 1"):
         model(np.zeros((0, 4), np.float32))
+
+
+WINDOWS = {
+    "many channels": ("Conv", (96, 64, 3, 3), {}),
+    "few channels": ("Conv", (4, 8, 3, 3), {}),
+    "one result channel": ("Conv", (1, 8, 3, 3), {}),
+    "depthwise": ("Conv", (16, 1, 3, 3), {"group": 16}),
+    "first layer": ("Conv", (16, 3, 3, 3), {}),
+    "maxima": ("MaxPool", (1, 16, 3, 3), {}),
+    "means": ("AveragePool", (1, 16, 3, 3), {}),
+}
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_images_that_are_too_small_for_a_window(name: str) -> None:
+    """They have no results, which kernels must not divide by."""
+    operator, shape, attrs = WINDOWS[name]
+    channels = attrs.get("group", shape[1])
+    weights = [numpy_helper.from_array(np.ones(shape, np.float32), "w")] if operator == "Conv" else []
+    inputs, window = ["x", *(w.name for w in weights)], {"kernel_shape": (3, 3), "strides": (2, 1), **attrs}
+    node = helper.make_node(operator, inputs, ["y"], **window)
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", channels, "h", "w"])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    proto = helper.make_model(helper.make_graph([node], name.replace(" ", "_"), [x], [y], weights),
+                              opset_imports=[helper.make_opsetid("", 17)], ir_version=8)  # fmt: skip
+    model = tw.compile(proto, threads=2)
+    for height, width in ((20, 2), (2, 20)):
+        (result,) = model.run({"x": np.ones((1, channels, height, width), np.float32)}).values()
+        assert result.shape[2:] == ((height - 1) // 2, width - 2)
+        assert result.size == 0

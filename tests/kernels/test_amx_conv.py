@@ -66,7 +66,8 @@ def run(case: Case, batch: int, dynamic: bool) -> tuple[Array, Array]:
     last = before_a_forbidden_page(np.ascontiguousarray(np.moveaxis(image, 1, -1)))
     result = aligned_empty(expected.shape, last.dtype)
     result.fill(np.nan)
-    Built(k).run(last, pack_conv_last(weights, 1, SIDE), result)
+    packed = before_a_forbidden_page(pack_conv_last(weights, 1, SIDE))
+    Built(k).run(last, packed, result)
     return result, expected
 
 
@@ -93,3 +94,5 @@ def test_amx_is_for_convolutions_that_are_worth_it() -> None:
     assert conv_tile_on_amx(machine, replace(conv, channels=3)) is None
     assert conv_tile_on_amx(machine, replace(conv, groups=160)) is None
     assert conv_tile_on_amx(machine, conv_of(case, 1, (5, 5))) is None
+    wide = Case(2048, (33, 33), (256, 2048, 3, 3), pads=(6, 6, 6, 6), dilations=(6, 6))
+    assert conv_tile_on_amx(machine, conv_of(wide, 1, wide.size)) is None
