@@ -34,6 +34,7 @@ from tilewright.backends.kernels.loops import (
     index,
     minimum,
     quotient,
+    remainder,
 )
 from tilewright.backends.kernels.ranges import maximum, named
 from tilewright.backends.kernels.tile import Ahead, Tile, Vectors, ask_ahead
@@ -108,9 +109,12 @@ def _least_rows(cores: int, columns: int, depth: int, pieces: int) -> int | None
 
 
 def _groups(cores: int, chunks: Index, blocks: int) -> Index:
-    """Groups of blocks of columns that are tasks of their own, so that each core has one."""
-    wanted = quotient(cores + chunks - 1, maximum(chunks, 1))
-    return minimum(blocks, maximum(ceildiv(blocks, _BLOCKS), wanted))
+    """Groups of blocks of columns that are tasks of their own, so that each core has one, or as many as any other."""
+    wanted = maximum(ceildiv(blocks, _BLOCKS), quotient(cores + chunks - 1, maximum(chunks, 1)))
+    even = ceildiv(wanted, cores) * cores
+    if isinstance(chunks, int):
+        return min(blocks, int(even if chunks % cores else wanted))
+    return minimum(blocks, tirx.Select(remainder(chunks, cores) > 0, even, index(wanted)))
 
 
 def is_for_amx(k: Loops, tile: Tile, rows: Index) -> Condition:
