@@ -119,6 +119,16 @@ def store_pieces(k: Loops, x: Expr, y: Expr, to: Expr, pieces: int = PIECES, apa
     _call(k, name, x, y, tirx.address_of(to), index(apart))
 
 
+def store_rest(k: Loops, element: Callable[[Expr], Expr], count: int, to: Expr, apart: Index = 4 * TILE) -> None:
+    """As `store_pieces`, for fewer numbers than a step has: `element(i)` for i < count, and zeros."""
+    padded = k.local("padded", (DEPTH,))
+    with k.vectorized(DEPTH) as lane:
+        k.store(padded, (lane,), 0)
+    k.lanes(count, ROWS, lambda lane: k.store(padded, (lane,), element(lane)))
+    x, y = (tirx.BufferLoad(padded, [tirx.Ramp(index(i), index(1), ROWS)]) for i in (0, ROWS))
+    store_pieces(k, x, y, to, apart=apart)
+
+
 def _call(k: Loops, name: str, *arguments: Expr) -> None:
     k.emit(tirx.Evaluate(tirx.call_extern("void", name, *arguments)))
 

@@ -27,7 +27,7 @@ def bytes_tile_on_amx(machine: Vectors, depth: int, rows: Index | None) -> Tile 
     few = isinstance(rows, int) and rows < LEAST_ROWS
     if not machine.amx_bytes or not machine.sums_neighbours or depth < STEP or few:
         return None
-    tile = Tile(12, SIDE, machine.lanes, "uint8", 0, machine.sums_neighbours, machine.registers)
+    tile = Tile(12, SIDE, machine.lanes, "uint8", fuses=True, registers=machine.registers)
     return replace(tile, amx=machine.amx_bytes, amx_rows=LEAST_ROWS)
 
 

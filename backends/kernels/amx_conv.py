@@ -14,7 +14,7 @@ from tvm import tirx
 
 from tilewright.backends.kernels import amx
 from tilewright.backends.kernels.amx import DEPTH, PIECES, ROWS, SIDE, Tiles
-from tilewright.backends.kernels.amx_gemm import BETTER, COSTS
+from tilewright.backends.kernels.amx_gemm import BETTER, COSTS, float_tile
 from tilewright.backends.kernels.amx_right import (
     columns_of,
     right_of,
@@ -48,8 +48,7 @@ def conv_tile_on_amx(machine: Vectors, conv: ConvLast) -> Tile | None:
         return None
     if _cost(conv, axes) * BETTER > _cost_on_vectors(conv):
         return None
-    tile = Tile(12, SIDE, machine.lanes, "float32", 0, machine.fuses, machine.registers)
-    return replace(tile, amx=machine.amx, amx_rows=1)
+    return float_tile(machine)
 
 
 @dataclass(frozen=True)
@@ -224,7 +223,10 @@ class _Task:
                         first, second = (self._sixteen(source + c * DEPTH + half) for half in (0, ROWS))
                         amx.store_pieces(k, first, second, left[to + c * DEPTH], apart=2 * plane)
                     if conv.channels % DEPTH:
-                        self._copy_rest(left, source + whole * DEPTH, to + whole * DEPTH, plane)
+                        amx.store_rest(
+                            k, lambda lane: self.image[source + whole * DEPTH + lane],
+                            conv.channels % DEPTH, left[to + whole * DEPTH], apart=2 * plane,
+                        )  # fmt: skip
 
                 def clear(to: Index = to) -> None:
                     with k.serial(self.per_tap * PIECES, name="c") as c:
@@ -243,16 +245,6 @@ class _Task:
 
     def _inside(self, axis: Axis, place: Index) -> list[Condition]:
         return [index(place) >= 0, index(place) < index(axis.size)] if axis.is_padded else []
-
-    def _copy_rest(self, left: Buffer, source: Index, to: Index, plane: Index) -> None:
-        """The channels of a step that is not whole, and zeros."""
-        k, rest = self.k, self.conv.channels % DEPTH
-        padded = k.local("padded", (DEPTH,))
-        with k.vectorized(DEPTH) as lane:
-            k.store(padded, (lane,), 0)
-        k.lanes(rest, ROWS, lambda lane: k.store(padded, (lane,), self.image[source + lane]))
-        x, y = (tirx.BufferLoad(padded, [tirx.Ramp(index(i), index(1), ROWS)]) for i in (0, ROWS))
-        amx.store_pieces(k, x, y, left[to], apart=2 * plane)
 
     def _half(self, pitch: Index, across: Index, half: Expr) -> Expr:
         """Where the first tap of the first of `ROWS` results of a row lies."""

@@ -88,9 +88,12 @@ def tile_on_amx(machine: Vectors, columns: int, depth: int, rows: Index | None, 
     least = _least_rows(machine.amx, columns, depth, pieces) if machine.amx else None
     if least is None or (isinstance(rows, int) and rows < least):
         return None
-    height = min(12, (machine.registers - 3) // 2 // 2 * 2)
-    tile = Tile(height, SIDE, machine.lanes, "float32", 0, machine.fuses, machine.registers)
-    return replace(tile, amx=machine.amx, amx_rows=least)
+    return replace(float_tile(machine), amx_rows=least)
+
+
+def float_tile(machine: Vectors) -> Tile:
+    """As wide as a block of sums on AMX."""
+    return Tile(12, SIDE, machine.lanes, fuses=machine.fuses, registers=machine.registers, amx=machine.amx)
 
 
 @functools.cache
@@ -219,7 +222,7 @@ class _Product:
                 self._each_step(
                     start + d,
                     lambda: amx.store_pieces(k, vector(k, halves(0)), vector(k, halves(ROWS)), to),
-                    lambda rest: self._store_rest(halves, rest, to),
+                    lambda rest: amx.store_rest(k, halves(0), rest, to),
                 )
 
     def _each_step(self, step: Expr, whole: Callable[[], None], partial: Callable[[int], None]) -> None:
@@ -229,16 +232,6 @@ class _Product:
             self.k.branch(step < self.depth // DEPTH, whole, lambda: partial(rest))
         else:
             whole()
-
-    def _store_rest(self, halves: Callable[[Index], Callable[[Expr], Expr]], rest: int, to: Expr) -> None:
-        """The pieces of what a row of A has in its last step, and zeros."""
-        k = self.k
-        padded = k.local("padded", (DEPTH,))
-        with k.vectorized(DEPTH) as lane:
-            k.store(padded, (lane,), 0)
-        k.lanes(rest, self.tile.lanes, lambda lane: k.store(padded, (lane,), halves(0)(lane)))
-        x, y = (tirx.BufferLoad(padded, [tirx.Ramp(index(i), index(1), ROWS)]) for i in (0, ROWS))
-        amx.store_pieces(k, x, y, to)
 
     def _row(self, step: Expr, i: Expr) -> tuple[Expr, Expr | bool]:
         """Which row of B is number `i` of a step."""
