@@ -1,7 +1,7 @@
 """Matrix multiplication of float32 on the tiles of AMX, for matrices B that are packed in blocks of `SIDE` columns.
 
-A task takes some rows of A and some blocks of B. It splits its rows into pieces once, and those of B a few steps at a
-time, which stay in the first-level cache while all of its rows pass by. See `amx` for the pieces.
+A task takes some rows of A and some blocks of B. It splits its rows into pieces once, which stay in the second-level
+cache while the blocks pass by; each block is split between the products of the one before. See `amx` for the pieces.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from tilewright.backends.kernels.loops import (
     quotient,
     remainder,
 )
-from tilewright.backends.kernels.ranges import maximum, named
+from tilewright.backends.kernels.ranges import maximum
 from tilewright.backends.kernels.tile import Ahead, Tile, Vectors, ask_ahead
 
 Store = Callable[..., None]
@@ -118,14 +118,6 @@ def _groups(cores: int, chunks: Index, blocks: int) -> Index:
     if isinstance(chunks, int):
         return min(blocks, int(even if chunks % cores else wanted))
     return minimum(blocks, tirx.Select(remainder(chunks, cores) > 0, even, index(wanted)))
-
-
-def is_for_amx(k: Loops, tile: Tile, rows: Index) -> Condition:
-    """Whether a product with so many rows is one for AMX.
-
-    They are noted: of rows that are 196 to an image TVM would conclude that few are none, and refuse to divide by that.
-    """
-    return named(k, "rows", rows) >= tile.amx_rows if tile.amx else False
 
 
 def gemm_on_amx(

@@ -14,9 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 from tvm import tirx
 
-from tilewright.backends.kernels.amx_bytes import gemm_of_bytes_on_amx
-from tilewright.backends.kernels.amx_gemm import gemm_on_amx, is_for_amx
-from tilewright.backends.kernels.amx_right import Right, ask_for_row, right_of
 from tilewright.backends.kernels.loops import (
     FORK_WORK,
     Buffer,
@@ -84,32 +81,6 @@ def gemm(
     tile.columns * tile.steps], as `pack_b` makes it, or for uint8 `pack_quads`. `store` emits the statements for one
     element, inside a vectorized loop over j; `ahead(i, j)` asks for its memory.
     """
-
-    def on_amx() -> None:
-        worth = _worth(rows, columns, depth)
-        if tile.dtype == "uint8":
-            gemm_of_bytes_on_amx(k, tile, rows, int(columns), int(depth), a, b, store, worth, ahead)
-            return
-        gemm_on_amx(k, tile, rows, int(columns), int(depth), a, right_of(k, b), store, worth, ahead)
-
-    def on_vectors() -> None:
-        _gemm_on_vectors(k, tile, rows, columns, depth, a, b, store, ahead)
-
-    k.branch(is_for_amx(k, tile, rows), on_amx, on_vectors)
-
-
-def _gemm_on_vectors(
-    k: Loops,
-    tile: Tile,
-    rows: Index,
-    columns: Index,
-    depth: Index,
-    a: Buffer,
-    b: Buffer,
-    store: Store,
-    ahead: Ahead | None,
-) -> None:
-    """`gemm` on the vector units."""
     tile = tile.for_rows(rows)
 
     def at_once() -> None:
@@ -144,7 +115,7 @@ def _gemm_at_once(
     size = depth * columns * itemsize(b) if isinstance(depth, int) and isinstance(columns, int) else 0
     chunk = _chunk(tile, depth, size)
     row_blocks, column_blocks = ceildiv(rows, tile.rows), ceildiv(columns, tile.columns)
-    with k.parallel(row_blocks * column_blocks, worth=_worth(rows, columns, depth)) as task:
+    with k.parallel(row_blocks * column_blocks, worth=worth_sharing(rows, columns, depth)) as task:
         first = k.let("first", quotient(task, column_blocks * chunk) * chunk)
         count = k.let("count", index(minimum(row_blocks - first, chunk)))
         block, row = k.indices(task - first * column_blocks, (column_blocks, count))
@@ -179,40 +150,12 @@ def gemm_of_scaled(
     ahead: Ahead | None = None,
 ) -> None:
     """`gemm` for float32 and a B that `scaled.pack_scaled_b` made: each piece becomes float32 beside its rows of A."""
-
-    def on_amx() -> None:
-        right = Right(
-            lambda block, d, c: tirx.Cast("float32", b[block, d + ROWS_OF_SCALES, c]),
-            lambda block, d: ask_for_row(k, b, block, d + ROWS_OF_SCALES),
-            pieces=1,
-            scales=lambda block: _scales(k, tile, b, block),
-        )
-        gemm_on_amx(k, tile, rows, columns, depth, a, right, store, _worth(rows, columns, depth), ahead)
-
-    def on_vectors() -> None:
-        _gemm_of_scaled_on_vectors(k, tile, rows, columns, depth, a, b, store, ahead)
-
-    k.branch(is_for_amx(k, tile, rows), on_amx, on_vectors)
-
-
-def _gemm_of_scaled_on_vectors(
-    k: Loops,
-    tile: Tile,
-    rows: Index,
-    columns: int,
-    depth: int,
-    a: Buffer,
-    b: Buffer,
-    store: Store,
-    ahead: Ahead | None,
-) -> None:
-    """`gemm_of_scaled` on the vector units."""
     tile = tile.for_rows(rows)
     step = _even_step(depth, PIECE // tile.columns)
 
     def pieces(block: Expr) -> Callable[[Expr, Expr], Load]:
         piece = k.scratch("piece", (step, tile.columns), tile.dtype)
-        scales = _scales(k, tile, b, block)
+        scales = scales_of(k, tile, b, block)
 
         def take(start: Expr, length: Expr) -> Load:
             with k.serial(length, name="d") as d, k.unrolled(tile.vectors) as v, k.vectorized(tile.lanes) as lane:
@@ -254,7 +197,7 @@ def _from(a: Buffer) -> Left:
     return lambda start: lambda i, d: a[i, start + d]
 
 
-def _scales(k: Loops, tile: Tile, b: Buffer, block: Expr) -> Buffer:
+def scales_of(k: Loops, tile: Tile, b: Buffer, block: Expr) -> Buffer:
     """The scales of a block of columns, from the bytes at its beginning."""
     scales = k.local("scales", (tile.columns,), tile.dtype)
     flat = k.view(b, (int(b.shape[0]), int(b.shape[1]) * tile.columns))
@@ -294,7 +237,7 @@ def _gemm_in_steps(
     most = ceildiv(_ROWS_TOGETHER, tile.rows)
     tiles, blocks = ceildiv(rows, tile.rows), ceildiv(columns, tile.columns)
     chunks = ceildiv(tiles, most)
-    with k.parallel(chunks * blocks, worth=_worth(rows, columns, depth)) as task:
+    with k.parallel(chunks * blocks, worth=worth_sharing(rows, columns, depth)) as task:
         chunk, block = k.indices(task, (chunks, blocks))
         first = k.let("first", quotient(chunk * tiles, chunks) * tile.rows)  # as many tiles in each, or one more
         end = quotient((chunk + 1) * tiles, chunks) * tile.rows
@@ -414,7 +357,7 @@ def batched_gemm(
     at_once = _ROWS_AT_ONCE // tile.rows * tile.rows  # whole tiles, so that none reaches into the next chunk
     row_chunks, column_blocks = ceildiv(rows, at_once), ceildiv(columns, tile.columns)
     total = product(batch)
-    with k.parallel(total * column_blocks * row_chunks, worth=_worth(total * rows, columns, depth)) as task:
+    with k.parallel(total * column_blocks * row_chunks, worth=worth_sharing(total * rows, columns, depth)) as task:
         *place, block, chunk = k.indices(task, (*batch, column_blocks, row_chunks))
         panel = k.scratch("panel", (depth, tile.columns), tile.dtype)
         _pack_panel(k, tile, block * tile.columns, columns, depth, panel, lambda d, j: b(*place, d, j))
@@ -470,7 +413,7 @@ def _pack_panel(k: Loops, tile: Tile, first: Expr, columns: Index, depth: Index,
             k.store(panel, (d, c), 0)
 
 
-def _worth(rows: Index, columns: Index, depth: Index) -> Condition:
+def worth_sharing(rows: Index, columns: Index, depth: Index) -> Condition:
     """Whether the product is worth a fork: decided now if even one row is, or if all sizes are known."""
     if isinstance(columns, int) and isinstance(depth, int) and columns * depth * 8 >= FORK_WORK:
         return True

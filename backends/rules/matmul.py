@@ -10,9 +10,9 @@ from tvm import tirx
 
 from tilewright.backends.kernels.amx_bytes import STEP, bytes_tile_on_amx
 from tilewright.backends.kernels.amx_gemm import tile_on_amx
-from tilewright.backends.kernels.gemm import gemm, gemm_of_scaled
 from tilewright.backends.kernels.group import Group, Layout
 from tilewright.backends.kernels.loops import Expr, Index, index
+from tilewright.backends.kernels.matmul import matmul
 from tilewright.backends.kernels.packing import pack_b, packed_b_shape
 from tilewright.backends.kernels.packing_quads import pack_quads, packed_quads_shape
 from tilewright.backends.kernels.pairs import has_pairs
@@ -63,8 +63,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     def store(i: Expr, j: Expr, value: Expr) -> None:
         finish((*unflatten(i, leading), j), value)
 
-    product = gemm_of_scaled if group.is_scaled(right) else gemm
-    product(
+    matmul(
         group.k,
         tile,
         rows,
@@ -74,6 +73,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
         group.inputs[right],
         store,
         rows_ahead(group, node.results[0], columns),
+        scaled=group.is_scaled(right),
     )
     return layouts
 

@@ -14,8 +14,9 @@ from tilewright.backends.kernels import gemm as gemm_module
 from tilewright.backends.kernels.amx import SIDE
 from tilewright.backends.kernels.amx_bytes import STEP
 from tilewright.backends.kernels.amx_gemm import tile_on_amx
-from tilewright.backends.kernels.gemm import batched_gemm, gemm, gemm_of_scaled
+from tilewright.backends.kernels.gemm import batched_gemm
 from tilewright.backends.kernels.loops import Index, Loops
+from tilewright.backends.kernels.matmul import matmul
 from tilewright.backends.kernels.packing import pack_b, packed_b_shape
 from tilewright.backends.kernels.packing_quads import pack_quads, packed_quads_shape
 from tilewright.backends.kernels.scaled import pack_scaled_b, packed_scaled_b_shape
@@ -40,7 +41,7 @@ def dense(tile: Tile, columns: int, depth: int) -> Built:
     rows = k.dim("rows")
     x, w = k.buffer("x", (rows, depth)), k.buffer("w", (-(-columns // tile.columns), depth, tile.columns))
     bias, y = k.buffer("bias", (columns,)), k.buffer("y", (rows, columns))
-    gemm(
+    matmul(
         k, tile, rows, columns, depth,
         x, w, lambda i, j, value: k.store(y, (i, j), value + bias[j]),
     )  # fmt: skip
@@ -154,8 +155,7 @@ def test_products_on_amx_are_built_everywhere(*, scaled: bool) -> None:
     shape = packed_scaled_b_shape(70, 100, SIDE) if scaled else packed_b_shape(70, 100, SIDE)
     x, w = k.buffer("x", (rows, 70)), k.buffer("w", shape, "int8" if scaled else "float32")
     y = k.buffer("y", (rows, 100))
-    product = gemm_of_scaled if scaled else gemm
-    product(k, tile, rows, 100, 70, x, w, lambda i, j, value: k.store(y, (i, j), value))
+    matmul(k, tile, rows, 100, 70, x, w, lambda i, j, value: k.store(y, (i, j), value), scaled=scaled)
     assert compile_function(k.func(), k.name, parse_target("llvm -mcpu=sapphirerapids"))
 
 
@@ -185,7 +185,7 @@ def test_pairs(columns: int, depth: int, weights: str) -> None:
         k.buffer("w", shape, weights),
         k.buffer("y", (rows, columns), "int32"),
     )
-    gemm(k, tile, rows, columns, depth, x, w, lambda i, j, value: k.store(y, (i, j), value))
+    matmul(k, tile, rows, columns, depth, x, w, lambda i, j, value: k.store(y, (i, j), value))
     kernel, random = Built(k), np.random.default_rng(depth)
     matrix = random.integers(-128, 128, (depth, columns)).astype(weights)
     for count in rows_of(tile):
@@ -211,7 +211,7 @@ def test_quads(columns: int, depth: int, large: int) -> None:
         k.buffer("w", shape, "int8"),
         k.buffer("y", (rows, columns), "int32"),
     )
-    gemm(k, tile, rows, columns, depth, x, w, lambda i, j, value: k.store(y, (i, j), value))
+    matmul(k, tile, rows, columns, depth, x, w, lambda i, j, value: k.store(y, (i, j), value))
     kernel = Built(k)
     for count in rows_of(tile):
         left = random.integers(0, 256, (count, depth)).astype(np.uint8)
@@ -228,7 +228,7 @@ def test_quads_on_amx(amx_tile: Tile, columns: int, depth: int) -> None:
     rows, shape = k.dim("rows"), packed_quads_shape(depth, columns, SIDE, 0, STEP)
     x, w = k.buffer("x", (rows, depth), "uint8"), k.buffer("w", shape, "int8")
     y = k.buffer("y", (rows, columns), "int32")
-    gemm(k, tile, rows, columns, depth, x, w, lambda i, j, value: k.store(y, (i, j), value))
+    matmul(k, tile, rows, columns, depth, x, w, lambda i, j, value: k.store(y, (i, j), value))
     kernel, random = Built(k), np.random.default_rng(depth)
     matrix = random.integers(-128, 128, (depth, columns)).astype(np.int8)
     packed = pack_quads(matrix, SIDE, 0, STEP)
@@ -271,7 +271,7 @@ def check_scaled(tile: Tile, columns: int, depth: int) -> None:
     x = k.buffer("x", (rows, depth))
     w = k.buffer("w", packed_scaled_b_shape(depth, columns, tile.columns), "int8")
     y = k.buffer("y", (rows, columns))
-    gemm_of_scaled(k, tile, rows, columns, depth, x, w, lambda i, j, value: k.store(y, (i, j), value))
+    matmul(k, tile, rows, columns, depth, x, w, lambda i, j, value: k.store(y, (i, j), value), scaled=True)
     kernel, random = Built(k), np.random.default_rng(depth)
     scales = np.exp(random.uniform(-5, 0, columns)).astype(np.float32)
     matrix = random.integers(-128, 128, (depth, columns)).astype(np.float32) * scales
@@ -335,7 +335,7 @@ def test_rows_of_images(places: int) -> None:
     x, w = k.buffer("x", (images, places, depth)), k.buffer("w", packed_b_shape(depth, columns, tile.columns))
     y = k.buffer("y", (images * places, columns))
     flat = k.view(x, (images * places, depth))
-    gemm(k, tile, images * places, columns, depth, flat, w, lambda i, j, v: k.store(y, (i, j), v))
+    matmul(k, tile, images * places, columns, depth, flat, w, lambda i, j, v: k.store(y, (i, j), v))
     kernel, b = Built(k), normal(depth, columns, seed=1)
     for count in (1, 2, 30):
         a = normal(count, places, depth)
@@ -348,7 +348,7 @@ def test_everything_known() -> None:
     k = Loops("small")
     tile = choose_tile(NATIVE, 9)
     x, w, y = k.buffer("x", (7, 3)), k.buffer("w", (1, 3, tile.columns)), k.buffer("y", (7, 9))
-    gemm(k, tile, 7, 9, 3, x, w, lambda i, j, value: k.store(y, (i, j), value))
+    matmul(k, tile, 7, 9, 3, x, w, lambda i, j, value: k.store(y, (i, j), value))
     assert "parallel" not in str(k.func())
     a, b = normal(7, 3), normal(3, 9, seed=1)
     check_close(Built(k)(a, pack_b(b, tile.columns), hollow(7, 9)), a, b)
