@@ -17,11 +17,8 @@ from dataclasses import dataclass
 from tvm import tirx
 
 from tilewright.backends.kernels.loops import Expr, Index, Loops, index
+from tilewright.backends.kernels.packing_pieces import DEPTH, PIECES, ROWS, SIDE
 
-PIECES = 3  # of a float32
-ROWS = 16  # of a tile
-DEPTH = 32  # products that one instruction sums for each element of a tile
-SIDE = 2 * ROWS  # rows and columns of a block of sums, which takes four tiles
 TILE = ROWS * DEPTH  # elements of a tile of pieces
 
 TOGETHER = {PIECES: ((2, 0), (1, 0), (0, 0), (0, 2), (0, 1), (1, 1)), 1: ((2, 0), (1, 0), (0, 0))}
@@ -45,6 +42,7 @@ define void @tilewright_amx_end() alwaysinline {
   ret void
 }
 """
+_STORED = "declare void @llvm.x86.tilestored64(i8 immarg, ptr, i64)"
 _FUNCTION = """
 {declarations}
 define void @{name}({parameters}) alwaysinline {{
@@ -79,22 +77,31 @@ class Tiles:
 
 def multiply(k: Loops, steps: Index, a: Callable[[Expr], Tiles], b: Callable[[Expr], Expr], pieces: int,
              sums: Expr, between: Callable[[Expr, int], None]) -> None:  # fmt: skip
-    """Sums over so many steps of `DEPTH` products, in a block of `SIDE` rows of `SIDE` from the element `sums` on.
+    """As `multiply_in_tiles`, and puts the sums into a block of `SIDE` rows of `SIDE` from the element `sums` on."""
+    multiply_in_tiles(k, steps, a, b, pieces, between)
+    store_tiles(k, sums)
+
+
+def multiply_in_tiles(
+    k: Loops, steps: Index, a: Callable[[Expr], Tiles], b: Callable[[Expr], Expr], pieces: int,
+    between: Callable[[Expr, int], None], rows: int = 2,
+) -> None:  # fmt: skip
+    """Sums over so many steps of `DEPTH` products, which stay in the tiles; what follows next need not wait for them.
 
     `a(step)` are the left numbers' pieces. `b(step)` is the first element of a pair of tiles of the right ones, which
     have so many `pieces`, one behind the other. `between(step, number)` emits other work between the
-    `len(TOGETHER[pieces])` groups of products of a step, which take far longer than it.
+    `len(TOGETHER[pieces])` groups of products of a step, which take far longer than it. `rows` is 1 where only the
+    first tile of each pair of the left numbers counts, which takes half as long.
     """
     _zero(k)
     with k.serial(steps, name="d") as d:
         left = a(d)
         distances = [index(distance) for distance in (left.row, left.second, left.piece)]
         for number in range(len(TOGETHER[pieces])):
-            name = f"tilewright_amx_multiply_{pieces}_{number}"
-            k.include(_group(name, pieces, number))
+            name = f"tilewright_amx_multiply_{rows}_{pieces}_{number}"
+            k.include(_group(name, pieces, number, rows))
             _call(k, name, tirx.address_of(left.first), tirx.address_of(b(d)), *distances)
             between(d, number)
-    _store(k, sums)
 
 
 def multiply_bytes(k: Loops, steps: int, a: Callable[[Expr], Tiles], b: Callable[[Expr], Tiles], sums: Expr) -> None:
@@ -109,24 +116,31 @@ def multiply_bytes(k: Loops, steps: int, a: Callable[[Expr], Tiles], b: Callable
         left, right = a(d), b(d)
         places = [tirx.address_of(tiles.first) for tiles in (left, right)]
         _call(k, name, *places, *(index(n) for n in (left.row, left.second, right.row, right.second)))
-    _store(k, sums)
+    store_tiles(k, sums)
 
 
-def store_pieces(k: Loops, x: Expr, y: Expr, to: Expr, pieces: int = PIECES, apart: Index = 4 * TILE) -> None:
-    """The pieces of the float32 vectors x and y, x[i] beside y[i], from the element `to` on, so many bytes apart."""
+def store_pieces(k: Loops, x: Expr, y: Expr, to: Expr, pieces: int = PIECES) -> None:
+    """The pieces of the float32 vectors x and y, x[i] beside y[i], from the element `to` on, as rows of tiles."""
     name = f"tilewright_pieces_{pieces}"
     k.include(_pieces(name, pieces))
+    _call(k, name, x, y, tirx.address_of(to), index(4 * TILE))
+
+
+def store_row_of_pieces(k: Loops, x: Expr, y: Expr, to: Expr, apart: Index) -> None:
+    """The pieces of the float32 vectors x and y, one after the other, from the element `to` on, so many bytes apart."""
+    name = "tilewright_row_of_pieces"
+    k.include(_pieces(name, PIECES, in_order=True))
     _call(k, name, x, y, tirx.address_of(to), index(apart))
 
 
-def store_rest(k: Loops, element: Callable[[Expr], Expr], count: int, to: Expr, apart: Index = 4 * TILE) -> None:
-    """As `store_pieces`, for fewer numbers than a step has: `element(i)` for i < count, and zeros."""
+def load_rest(k: Loops, element: Callable[[Expr], Expr], count: Index) -> tuple[Expr, Expr]:
+    """Two vectors of fewer numbers than a step has: `element(i)` for i < count, and zeros."""
     padded = k.local("padded", (DEPTH,))
     with k.vectorized(DEPTH) as lane:
         k.store(padded, (lane,), 0)
     k.lanes(count, ROWS, lambda lane: k.store(padded, (lane,), element(lane)))
     x, y = (tirx.BufferLoad(padded, [tirx.Ramp(index(i), index(1), ROWS)]) for i in (0, ROWS))
-    store_pieces(k, x, y, to, apart=apart)
+    return x, y
 
 
 def _call(k: Loops, name: str, *arguments: Expr) -> None:
@@ -140,16 +154,17 @@ def _zero(k: Loops) -> None:
     _call(k, name)
 
 
-def _store(k: Loops, sums: Expr) -> None:
+def store_tiles(k: Loops, sums: Expr) -> None:
+    """The sums, as a block of `SIDE` rows of `SIDE` from the element `sums` on."""
     name, body = "tilewright_amx_store", []
     for tile, (row, column) in enumerate(_HALVES):
         body.append(f"  %p{tile} = getelementptr float, ptr %sums, i64 {(row * SIDE + column) * ROWS}")
         body.append(f"  call void @llvm.x86.tilestored64(i8 {tile}, ptr %p{tile}, i64 {4 * SIDE})")
-    k.include(_function(name, "ptr %sums", body, "declare void @llvm.x86.tilestored64(i8 immarg, ptr, i64)"))
+    k.include(_function(name, "ptr %sums", body, _STORED))
     _call(k, name, tirx.address_of(sums))
 
 
-def _group(name: str, pieces: int, number: int) -> str:
+def _group(name: str, pieces: int, number: int, rows: int) -> str:
     """Loads what a group of products needs that the one before it has not, and multiplies."""
     groups = TOGETHER[pieces]
     before = groups[number - 1] if number else (None, None)
@@ -161,9 +176,24 @@ def _group(name: str, pieces: int, number: int) -> str:
     if left != before[0]:
         body.append(f"  %distance = mul i64 %piece, {left}")
         body.append("  %left = getelementptr i8, ptr %a, i64 %distance")
-        body += _loads("left", _LEFT, "%row", "%second")
-    body += _products("tdpbf16ps")
-    return _function(name, "ptr %a, ptr %b, i64 %row, i64 %second, i64 %piece", body, _declared("tdpbf16ps"))
+        body += _loads("left", _LEFT[:rows], "%row", "%second")
+    body += _products("tdpbf16ps", rows)
+    if number == len(groups) - 1:
+        body += _idle_store()
+    declared = "\n".join([_declared("tdpbf16ps"), _STORED])
+    return _function(name, "ptr %a, ptr %b, i64 %row, i64 %second, i64 %piece", body, declared)
+
+
+def _idle_store() -> list[str]:
+    """Stores a tile that nobody reads.
+
+    Where some 140 products or more go by without a store, the next one empties the pipeline: blocks of 6 to 12 steps
+    take a fifth longer (Intel, Sapphire Rapids and later, measured).
+    """
+    return [
+        "  %idle = alloca [64 x i8], align 64",
+        f"  call void @llvm.x86.tilestored64(i8 {_RIGHT[1]}, ptr %idle, i64 0)",
+    ]
 
 
 def _bytes(name: str) -> str:
@@ -173,18 +203,21 @@ def _bytes(name: str) -> str:
     return _function(name, parameters, body, _declared("tdpbusd"))
 
 
-def _loads(first: str, tiles: tuple[int, int], row: str, second: str) -> list[str]:
-    """Loads a pair of tiles from the pointer `first` on."""
+def _loads(first: str, tiles: tuple[int, ...], row: str, second: str) -> list[str]:
+    """Loads a pair of tiles, or the first of one, from the pointer `first` on."""
     return [
         f"  %{first}_second = getelementptr i8, ptr %{first}, i64 {second}",
-        f"  call void @llvm.x86.tileloadd64(i8 {tiles[0]}, ptr %{first}, i64 {row})",
-        f"  call void @llvm.x86.tileloadd64(i8 {tiles[1]}, ptr %{first}_second, i64 {row})",
+        *(
+            f"  call void @llvm.x86.tileloadd64(i8 {tile}, ptr %{first}{number}, i64 {row})"
+            for tile, number in zip(tiles, ("", "_second"), strict=False)
+        ),
     ]
 
 
-def _products(instruction: str) -> list[str]:
-    """Adds the products of both pairs to the four tiles of sums."""
-    operands = (f"i8 {tile}, i8 {_LEFT[row]}, i8 {_RIGHT[column]}" for tile, (row, column) in enumerate(_HALVES))
+def _products(instruction: str, rows: int = 2) -> list[str]:
+    """Adds the products of both pairs to the tiles of sums, of so many rows of tiles."""
+    halves = ((tile, row, column) for tile, (row, column) in enumerate(_HALVES) if row < rows)
+    operands = (f"i8 {tile}, i8 {_LEFT[row]}, i8 {_RIGHT[column]}" for tile, row, column in halves)
     return [f"  call void @llvm.x86.{instruction}({each})" for each in operands]
 
 
@@ -195,13 +228,14 @@ def _declared(instruction: str) -> str:
     )
 
 
-def _pieces(name: str, pieces: int) -> str:
-    """The upper halves of what is left of x and y, side by side, as often as there are pieces.
+def _pieces(name: str, pieces: int, *, in_order: bool = False) -> str:
+    """The upper halves of what is left of x and y, as often as there are pieces; side by side, or those of y behind.
 
     The second one is rounded: what is left then has either sign, so that products that are not summed cancel out. The
     first is cut off, or the greatest numbers would become infinite.
     """
-    v, i = f"<{ROWS} x float>", f"<{ROWS} x i32>"
+    v, i, halves = f"<{ROWS} x float>", f"<{ROWS} x i32>", f"<{2 * ROWS} x i16>"
+    uppers = f"<{2 * ROWS} x i32> <{', '.join(f'i32 {number}' for number in range(1, 4 * ROWS, 2))}>"
     body: list[str] = []
     for p in range(pieces):
         rounding = 1 << 15 if p == 1 else 0
@@ -213,12 +247,21 @@ def _pieces(name: str, pieces: int) -> str:
                 f"  %{number}piece{p} = bitcast {i} %{number}upper{p} to {v}",
                 f"  %{number}{p + 1} = fsub {v} %{number}{p}, %{number}piece{p}",
             ]
+        if in_order:
+            body += [
+                f"  %xhalves{p} = bitcast {i} %xnear{p} to {halves}",
+                f"  %yhalves{p} = bitcast {i} %ynear{p} to {halves}",
+                f"  %both{p} = shufflevector {halves} %xhalves{p}, {halves} %yhalves{p}, {uppers}",
+            ]
+        else:
+            body += [
+                f"  %lower{p} = lshr {i} %xnear{p}, splat (i32 16)",
+                f"  %both{p} = or {i} %lower{p}, %yupper{p}",
+            ]
         body += [
-            f"  %lower{p} = lshr {i} %xnear{p}, splat (i32 16)",
-            f"  %both{p} = or {i} %lower{p}, %yupper{p}",
             f"  %distance{p} = mul i64 %apart, {p}",
             f"  %place{p} = getelementptr i8, ptr %to, i64 %distance{p}",
-            f"  store {i} %both{p}, ptr %place{p}, align 64",
+            f"  store {halves if in_order else i} %both{p}, ptr %place{p}, align {2 if in_order else 64}",
         ]
     return _function(name, f"{v} %x0, {v} %y0, ptr %to, i64 %apart", body)
 

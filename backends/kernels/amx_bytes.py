@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from tilewright.backends.kernels import amx
-from tilewright.backends.kernels.amx import ROWS, SIDE, Tiles
+from tilewright.backends.kernels.amx import Tiles
 from tilewright.backends.kernels.loops import Buffer, Condition, Expr, Index, Loops, ceildiv, index, minimum, quotient
+from tilewright.backends.kernels.packing_pieces import ROWS, SIDE
 from tilewright.backends.kernels.ranges import maximum
 from tilewright.backends.kernels.tile import Ahead, Tile, Vectors, ask_ahead
 

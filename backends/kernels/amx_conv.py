@@ -1,89 +1,66 @@
-"""Convolution of float32 images, channels last, on the tiles of AMX: rows of tiles are neighbouring results of a row.
+"""Convolution of float32 images, channels last, on the tiles of AMX: rows of tiles are neighbouring results.
 
-A task splits what it reads of the image into pieces once, with the padding, and channels filled up with zeros to whole
-steps. A tile of any tap then lies there to be loaded, with results' strides between its rows. See `amx` for the pieces.
+See `amx` for the pieces, `amx_image` for those of the image, and `packing_pieces` for those of the weights.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from tvm import tirx
 
 from tilewright.backends.kernels import amx
-from tilewright.backends.kernels.amx import DEPTH, PIECES, ROWS, SIDE, Tiles
-from tilewright.backends.kernels.amx_gemm import BETTER, COSTS, float_tile
-from tilewright.backends.kernels.amx_right import (
-    columns_of,
-    right_of,
-    right_scratch,
-    share_of_rows,
-    split_row,
-    split_step,
-    vector,
-)
-from tilewright.backends.kernels.conv_last import Ask, ConvLast, Store, reads
-from tilewright.backends.kernels.loops import Buffer, Condition, Expr, Index, Loops, const, index, minimum
+from tilewright.backends.kernels.amx_between import LEVEL, Between, asking, nothing
+from tilewright.backends.kernels.amx_gemm import COSTS, float_tile
+from tilewright.backends.kernels.amx_image import SplitImage, width_in_tiles
+from tilewright.backends.kernels.amx_right import columns_of, share_of_rows
+from tilewright.backends.kernels.conv_last import Ask, ConvLast, Store, reads, run_of
+from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, const, index, minimum
+from tilewright.backends.kernels.packing_pieces import DEPTH, PIECES, ROWS, SIDE
 from tilewright.backends.kernels.patches import Axis, Block, Grid, even, normalised
 from tilewright.backends.kernels.ranges import Indices, div_down, div_up, maximum, named, product, remainder, tasks
-from tilewright.backends.kernels.tile import Tile, Vectors, ask_ahead
+from tilewright.backends.kernels.tile import Tile, Vectors
 
 _LEAST_PLACES = 64  # of an image, where they are known
 _SIZE = 100  # of an image, where it is not known
-_PLACES = 256  # of a task, at most
-_SPLIT = 1 << 17  # numbers that a task splits, but for those around: their pieces stay in the second-level cache
-_MOST_SPLIT = 3 << 16  # with those around
-_PASS = 24  # steps of a block that are split at once, at most
+_NUMBERS = 1 << 17  # that a task splits, about: their pieces stay in the second-level cache
+_PLACES = 256  # of a task, at least, unless it splits too many numbers for them
+_TASKS = 4  # for each core, if they are large enough
+_FAR = 1 << 18  # pieces of weights that the second-level cache does not keep
+_PASS = 24  # steps that are summed one by one: longer sums lose bits
+_SLOTS = len(amx.TOGETHER[PIECES])
+
+_MULTIPLY, _FINISH, _SPLIT, _FETCH = 175, 55, 10, 500
+"""Nanoseconds, about: to multiply a pair of tiles by a block in a step, to finish that, to split the numbers of a step,
+and to fetch a block's pieces of a step from far."""
+_BETTER = 1.05  # so much faster AMX must be
 
 
 def conv_tile_on_amx(machine: Vectors, conv: ConvLast) -> Tile | None:
     """The tile for a convolution on AMX, or None where the vector units are better."""
     axes = normalised(conv.axes)[0]
-    if not machine.amx or conv.groups > 1 or len(axes) != 2 or conv.channels < ROWS:
+    if not machine.amx or conv.groups > 1 or len(axes) != 2:
         return None
     places = [axis.results for axis in axes]
     if all(isinstance(size, int) for size in places) and product(places) < _LEAST_PLACES:
         return None
-    if _cost(conv, axes) * BETTER > _cost_on_vectors(conv):
+    if _cost(conv, axes, machine.amx) * _BETTER > _cost_on_vectors(conv):
         return None
-    return float_tile(machine)
+    return replace(float_tile(machine), in_pieces=True)
 
 
-@dataclass(frozen=True)
-class _Part:
-    """What a task computes, in results of each axis, and reads, in elements of each."""
-
-    rows: int
-    columns: int
-    read: int
-
-    @classmethod
-    def of(cls, high: Axis, wide: Axis, channels: int) -> _Part:
-        """That of a convolution, as `_grid` makes it. Sizes that are not known are taken for `_SIZE`."""
-        down, across = (axis.results if isinstance(axis.results, int) else _SIZE for axis in (high, wide))
-        budget = _budget(channels, wide)
-        columns = -(-across // -(-across // budget))
-        rows = min(down, max(1, budget // (columns * high.stride)))
-        return cls(rows, columns, int(reads(high, rows) * reads(wide, columns)))
-
-    @property
-    def pairs(self) -> int:
-        """Of tiles."""
-        return -(-self.rows * -(-self.columns // ROWS) // 2)
-
-
-def _cost(conv: ConvLast, axes: tuple[Axis, ...]) -> float:
+def _cost(conv: ConvLast, axes: Sequence[Axis], cores: int) -> float:
     """Nanoseconds for `SIDE` results, about."""
-    high, wide = axes
-    costs, part = COSTS[PIECES], _Part.of(high, wide, conv.channels)
-    if part.read * -(-conv.channels // DEPTH) * DEPTH > _MOST_SPLIT:
-        return math.inf
+    high, wide = (a if isinstance(a.results, int) else Axis(_SIZE, a.kernel, a.stride, a.dilation) for a in axes)
+    rows, columns = (int(size) for size in _part(_even, conv, high, wide, cores))
+    pairs = -(-int(width_in_tiles(high, wide, columns)) * rows // SIDE)
     blocks, steps = conv.phases * -(-conv.outputs // SIDE), _steps(conv)
-    multiplied = blocks * steps * (costs.multiply * part.pairs + costs.split_right)
-    split = costs.split_left * conv.channels / DEPTH * part.read / SIDE
-    return (multiplied + split) * SIDE / (part.rows * part.columns) + blocks * costs.finish
+    fetch = _FETCH if _is_far(blocks * steps) else 0
+    multiplied = blocks * (max(_MULTIPLY * pairs, fetch) * steps + _FINISH * pairs)
+    split = _SPLIT * int(reads(high, rows) * reads(wide, columns)) * conv.channels / DEPTH
+    return (multiplied + split) * SIDE / (rows * columns)
 
 
 def _cost_on_vectors(conv: ConvLast) -> float:
@@ -93,209 +70,207 @@ def _cost_on_vectors(conv: ConvLast) -> float:
 
 
 def _steps(conv: ConvLast) -> int:
-    taps = int(product([axis.kernel for axis in conv.axes]))
-    return taps * -(-conv.channels // DEPTH)
+    """Of a sum."""
+    run = run_of(conv)
+    return conv.terms // run * -(-run // DEPTH)
+
+
+def _is_far(steps: int) -> bool:
+    """Whether the second-level cache does not keep the weights of so many steps of blocks."""
+    return steps * PIECES * SIDE * DEPTH > _FAR
+
+
+def _part(
+    even: Callable[[Index, Index], Index], conv: ConvLast, high: Axis, wide: Axis, cores: int
+) -> tuple[Index, Index]:
+    """Rows and columns of results of a task: whole rows if they fit. `even` makes equal parts of at most so many."""
+    results, budget = product((high.results, wide.results)), max(SIDE, _NUMBERS // (conv.channels * wide.stride))
+    if isinstance(results, int):
+        budget = min(budget, max(_PLACES, results // (_TASKS * cores)))
+    columns = even(wide.results, budget)
+    return even(high.results, maximum(1, div_down(budget, columns * high.stride))), columns
+
+
+def _even(total: Index, most: Index) -> Index:
+    """As `patches.even`, of numbers that are known."""
+    return maximum(1, div_up(total, maximum(1, div_up(total, most))))
 
 
 def emit_conv_on_amx(
     k: Loops, tile: Tile, conv: ConvLast, image: Buffer, weights: Buffer, store: Store, ask: Ask | None = None
 ) -> None:
-    """As `conv_last.emit_conv_last`, for a `tile` that `conv_tile_on_amx` gave."""
+    """As `conv_last.emit_conv_last`, for a `tile` that `conv_tile_on_amx` gave.
+
+    `pack_runs_in_pieces` made `weights`, by runs of `run_of(conv)`, of `conv.phases` kernels.
+    """
     axes, restored = normalised(conv.axes)
-    high, wide = axes
+    conv, (high, wide) = replace(conv, axes=axes), axes
     flat = k.view(image, (product((conv.batch, high.size, wide.size, conv.channels)),))
-    kernels, column_blocks = int(weights.shape[0]), int(weights.shape[1])
-    packed = k.view(weights, (kernels * column_blocks, conv.terms, SIDE))
-    grid = _grid(k, high, wide, conv.channels)
-    blocks, parts = kernels * column_blocks, product((conv.batch, *grid.blocks))
+    grid = Grid(axes, *_part(partial(even, k), conv, high, wide, tile.amx))
+    blocks, parts = int(weights.shape[0]) * int(weights.shape[1]), product((conv.batch, *grid.blocks))
     groups = named(k, "groups", minimum(blocks, div_up(tile.amx, maximum(parts, 1))))
     with tasks(k, (conv.batch, *grid.blocks, groups), conv.worth()) as (n, i, j, group):
         block = Block.at(k, grid, (i, j))
-        first, beyond = div_down(group * blocks, groups), div_down((group + 1) * blocks, groups)
-        task = _Task(k, tile, replace(conv, axes=axes), grid, block, n, flat, packed, column_blocks)
+        first, beyond = (k.let("first", index(div_down(part * blocks, groups))) for part in (group, group + 1))
         amx.begin(k)
-        task.emit(
-            k.let("first", index(first)), k.let("beyond", index(beyond)),
+        split = SplitImage.of(k, conv, grid)
+        split.split(flat, n, block)
+        task = _Task(
+            k, tile, conv, grid, block, split, weights,
             lambda phase, places, o, value: store(n, phase, restored(places), o, value),
             None if ask is None else lambda places, o: ask(n, restored(places), o),
         )  # fmt: skip
+        task.emit(first, beyond)
         amx.end(k)
 
 
-def _grid(k: Loops, high: Axis, wide: Axis, channels: int) -> Grid:
-    """Blocks of results whose inputs' pieces the cache holds, whole rows if they fit, all of about the same size."""
-    budget = _budget(channels, wide)
-    columns = even(k, wide.results, budget)
-    rows = maximum(1, div_down(budget, columns * high.stride))
-    return Grid((high, wide), even(k, high.results, rows), columns)
+@dataclass(frozen=True)
+class _Turn:
+    """Pair `t` of tiles times a few `steps` of the sums of a `block` of result channels, from step `start` on."""
 
-
-def _budget(channels: int, wide: Axis) -> int:
-    """Results of a task, about."""
-    return max(SIDE, min(_PLACES, _SPLIT // (-(-channels // DEPTH) * DEPTH * wide.stride)))
+    block: Expr
+    number: Index
+    t: Index
+    start: Index
+    steps: Index
 
 
 @dataclass(frozen=True)
 class _Task:
-    """A block of results of image `n`, for all blocks of result channels."""
+    """A block of results of an image."""
 
     k: Loops
     tile: Tile
     conv: ConvLast
     grid: Grid
     block: Block
-    n: Index
-    image: Buffer
+    image: SplitImage
     weights: Buffer
-    column_blocks: int
+    store: Callable[[Index, Indices, Expr, Expr], None]
+    ask: Callable[[Indices, Index], None] | None
 
     @property
-    def per_tap(self) -> int:
-        """Steps."""
-        return -(-self.conv.channels // DEPTH)
+    def steps(self) -> int:
+        return _steps(self.conv)
 
     @property
-    def padded(self) -> int:
-        """Channels, filled up to whole steps."""
-        return self.per_tap * DEPTH
+    def passes(self) -> int:
+        """Over the tiles, for each block of result channels."""
+        return -(-self.steps // _PASS)
 
-    def emit(
-        self, first: Expr, beyond: Expr, store: Callable[[Index, Indices, Expr, Expr], None],
-        ask: Callable[[Indices, Index], None] | None,
-    ) -> None:  # fmt: skip
-        """Blocks `first` to `beyond` of the result channels of all phases, a few steps of each at once."""
-        k, (high, wide) = self.k, self.conv.axes
-        right, steps = right_of(k, self.weights), _steps(self.conv)
-        passes = -(-steps // _PASS)
-        length = -(-steps // passes)
-        pitch = named(k, "pitch", reads(wide, self.grid.columns) * self.padded)
-        plane = named(k, "plane", reads(high, self.grid.rows) * pitch)
-        beyond_last = ROWS * wide.stride * self.padded  # elements of rows of tiles that stand for nothing
-        left = k.scratch("left", (PIECES * plane + beyond_last,), "uint16")
-        self._split(left, pitch, plane)
-        across = named(k, "across", div_up(self.grid.columns, ROWS))
-        pieces, pairs = right_scratch(k, length, PIECES), div_up(self.grid.rows * across, 2)
-        sums = k.scratch("sums", (pairs * SIDE, SIDE))
-        totals = k.scratch("totals", (pairs * SIDE, SIDE)) if passes > 1 else sums
-        halves = named(k, "halves", self.block.rows * across)
-        count = k.let("pairs", index(div_up(halves, 2)))
-        with k.serial(length, name="d") as d:
-            split_step(k, right, self._row, pieces, (0, d), first, d)
-        with k.serial(beyond - first, name="block") as b, k.serial(passes, name="pass") as number:
-            block, now = k.let("block", first + b), k.let("now", index(remainder(b * passes + number, 2)))
-            start = k.let("start", number * length)
-            after = k.let("after", index(remainder(number + 1, passes) * length))
-            following = k.let("following", minimum(block + div_down(number + 1, passes), beyond - 1))
-            here, there = (minimum(steps - at, length) if steps % length else length for at in (start, after))
-            with k.serial(count, name="t") as t:
-                places = [self._half(pitch, across, minimum(2 * t + h, halves - 1)) for h in range(2)]
-                second = k.let("second", index((places[1] - places[0]) * 2))
-                amx.multiply(
-                    k, here,
-                    lambda d: Tiles(left[places[0] + self._tap(pitch, start + d)],
-                                    2 * wide.stride * self.padded, second, 2 * plane),
-                    lambda d: pieces[now, d, 0, 0, 0, 0], PIECES, sums[t * SIDE, 0],
-                    share_of_rows(k, right.slots, count, t, lambda d, j: split_row(
-                        k, right, self._row, pieces, (1 - now, d), following, after + d, j)),
-                )  # fmt: skip
-            if steps % length:
-                with k.serial(maximum(there - here, 0), start=here, name="d") as d:
-                    split_step(k, right, self._row, pieces, (1 - now, d), following, after + d)
-            if passes > 1:
-                self._add_up(sums, totals, count, number)
-            with k.when(number == passes - 1 if passes > 1 else True):
-                self._finish(totals, across, block, store, ask)
+    @property
+    def length(self) -> int:
+        """Steps of a pass, but for the last one."""
+        return -(-self.steps // self.passes)
 
-    def _split(self, left: Buffer, pitch: Index, plane: Index) -> None:
-        """The pieces of all that the block reads, place by place; zeros outside of the image."""
-        k, (high, wide), conv = self.k, self.conv.axes, self.conv
-        with k.serial(reads(high, self.block.rows), name="y") as y:
-            row = named(k, "row", high.source(self.block.row, 0) + y)
-            with k.serial(reads(wide, self.block.columns), name="x") as x:
-                column = named(k, "column", wide.source(self.block.column, 0) + x)
-                inside = self._inside(high, row) + self._inside(wide, column)
-                source = named(k, "source", ((self.n * high.size + row) * wide.size + column) * conv.channels)
-                to = named(k, "to", y * pitch + x * self.padded)
-
-                def copy(source: Index = source, to: Index = to) -> None:
-                    whole = conv.channels // DEPTH
-                    with k.serial(whole, name="c") as c:
-                        first, second = (self._sixteen(source + c * DEPTH + half) for half in (0, ROWS))
-                        amx.store_pieces(k, first, second, left[to + c * DEPTH], apart=2 * plane)
-                    if conv.channels % DEPTH:
-                        amx.store_rest(
-                            k, lambda lane: self.image[source + whole * DEPTH + lane],
-                            conv.channels % DEPTH, left[to + whole * DEPTH], apart=2 * plane,
-                        )  # fmt: skip
-
-                def clear(to: Index = to) -> None:
-                    with k.serial(self.per_tap * PIECES, name="c") as c:
-                        p = div_down(c, self.per_tap)
-                        place = to + p * plane + (c - p * self.per_tap) * DEPTH
-                        with k.vectorized(DEPTH) as lane:
-                            k.store(left, (place + lane,), 0)
-
-                if inside:
-                    k.branch(tirx.all(*inside), copy, clear)
-                else:
-                    copy()
-
-    def _sixteen(self, place: Index) -> Expr:
-        return vector(self.k, lambda lane: self.image[place + lane])
-
-    def _inside(self, axis: Axis, place: Index) -> list[Condition]:
-        return [index(place) >= 0, index(place) < index(axis.size)] if axis.is_padded else []
-
-    def _half(self, pitch: Index, across: Index, half: Expr) -> Expr:
-        """Where the first tap of the first of `ROWS` results of a row lies."""
-        high, wide = self.conv.axes
-        row = div_down(half, across)
-        step = row * (pitch * high.stride) + (half - row * across) * (ROWS * wide.stride * self.padded)
-        return self.k.let("half", index(step))
-
-    def _tap(self, pitch: Index, step: Expr) -> Index:
-        """How far from the first tap the tap and channels of a step lie."""
-        high, wide = self.conv.axes
-        tap = div_down(step, self.per_tap)
-        down = div_down(tap, wide.kernel)
-        right = tap - down * wide.kernel
-        channels = (step - tap * self.per_tap) * DEPTH
-        return down * high.dilation * pitch + right * (wide.dilation * self.padded) + channels
-
-    def _row(self, step: Expr, i: Expr) -> tuple[Expr, Expr | bool]:
-        """Which row of the weights is number `i` of a step; beyond the last step, of that one."""
-        channels = self.conv.channels
-        step = minimum(step, _steps(self.conv) - 1)
-        if channels % DEPTH == 0:
-            return step * DEPTH + i, True
-        tap = div_down(step, self.per_tap)
-        channel = (step - tap * self.per_tap) * DEPTH + i
-        return tap * channels + minimum(channel, channels - 1), channel < channels
-
-    def _add_up(self, sums: Buffer, totals: Buffer, count: Expr, number: Expr) -> None:
+    def emit(self, first: Expr, beyond: Expr) -> None:
+        """Blocks `first` to `beyond` of the result channels of all phases."""
         k = self.k
-        with k.serial(count * SIDE, name="r") as r, k.serial(SIDE // ROWS) as half, k.vectorized(ROWS) as lane:
-            c = half * ROWS + lane
-            before = tirx.Select(number > 0, totals[r, c], const(0, "float32"))
-            k.store(totals, (r, c), before + sums[r, c])
+        places = named(k, "places", self.block.rows * self.image.width)
+        count = k.let("count", index(div_up(places, SIDE)))
+        sums = k.scratch("sums", (SIDE, SIDE))
+        pairs = div_up(self.grid.rows * self.image.width, SIDE)
+        totals = k.scratch("totals", (pairs, SIDE, SIDE)) if self.passes > 1 else None
+        turns = k.let("turns", (beyond - first) * (self.passes * count))
+        with k.serial(turns + 1, name="turn") as number:
+            with k.when(number < turns):
+                self._multiply(self._turn(number, first, count), places, count)
+            with k.when(number > 0):
+                self._complete(self._turn(number - 1, first, count), places, sums, totals)
+            with k.when(number < turns):
+                amx.store_tiles(k, sums[0, 0])
 
-    def _finish(
-        self, totals: Buffer, across: Index, block: Expr, store: Callable[[Index, Indices, Expr, Expr], None],
-        ask: Callable[[Indices, Index], None] | None,
-    ) -> None:  # fmt: skip
-        k, conv = self.k, self.conv
-        kernel = div_down(block, self.column_blocks)
-        outputs = named(k, "outputs", (block - kernel * self.column_blocks) * SIDE)
-        width = columns_of(conv.outputs, div_down(outputs, SIDE))
-        with k.serial(self.block.rows, name="row") as row, k.serial(self.block.columns, name="x") as x:
-            place = (self.block.row + row, self.block.column + x)
-            r = named(k, "r", row * (across * ROWS) + x)
-            if ask is not None:
-                tile = replace(self.tile, rows=1)
-                ahead = (place[0], place[1] + 2)
-                ask_ahead(k, tile, lambda _, c: ask(ahead, outputs + c))
-            k.lanes(
-                width,
-                self.tile.lanes,
-                lambda c: store(remainder(kernel, conv.phases), place, outputs + c, totals[r, c]),
-            )
+    def _turn(self, turn: Expr, first: Expr, count: Expr) -> _Turn:
+        """Pairs of tiles go by fastest, then passes."""
+        k = self.k
+        of_block = named(k, "of_block", div_down(turn, count))
+        block = named(k, "block", div_down(of_block, self.passes))
+        number = of_block - block * self.passes
+        start = named(k, "start", number * self.length)
+        steps = minimum(self.steps - start, self.length) if self.steps % self.length else self.length
+        return _Turn(k.let("block", first + block), number, named(k, "t", turn - of_block * count), start, steps)
+
+    def _multiply(self, turn: _Turn, places: Index, count: Expr) -> None:
+        k, kernel = self.k, self._kernel(turn.block)
+        block = turn.block - kernel * int(self.weights.shape[1])
+        tiles, between = self.image.tiles(turn.t, places, turn.start), self._between(turn, count)
+
+        def multiply(rows: int) -> None:
+            amx.multiply_in_tiles(
+                k, turn.steps, tiles, lambda d: self.weights[kernel, block, turn.start + d, 0, 0, 0, 0],
+                PIECES, between, rows,
+            )  # fmt: skip
+
+        k.branch(places - turn.t * SIDE > ROWS, lambda: multiply(2), lambda: multiply(1))
+
+    def _between(self, turn: _Turn, count: Expr) -> Between:
+        """Asks for the results of the turn, and for a share of the weights that follow if no cache keeps them."""
+        results, weights = self._asking_for_results(turn), self._asking_for_weights(turn, count)
+
+        def between(step: Expr, slot: int) -> None:
+            results(step, slot)
+            weights(step, slot)
+
+        return between
+
+    def _asking_for_results(self, turn: _Turn) -> Between:
+        ask, outputs = self.ask, self._outputs(turn.block)
+        if ask is None:
+            return nothing
+
+        def result(r: Index, c: int) -> None:
+            place = turn.t * SIDE + r
+            row = div_down(place, self.image.width)
+            ask((self.block.row + row, self.block.column + (place - row * self.image.width)), outputs + c)
+
+        return asking(self.k, self.tile, self.length, _SLOTS, result)
+
+    def _asking_for_weights(self, turn: _Turn, count: Expr) -> Between:
+        k, shape = self.k, [int(extent) for extent in self.weights.shape]
+        if not _is_far(shape[0] * shape[1] * self.steps):
+            return nothing
+        flat, lines = k.view(self.weights, (product(shape),)), 2 * PIECES  # of a row of all tiles of a step
+        following = turn.block * self.steps + turn.start + turn.steps
+
+        def ask(step: Expr, row: Expr) -> None:
+            for line in range(lines):
+                k.prefetch(flat, (((following + step) * ROWS + row) * (lines * DEPTH) + line * DEPTH,), LEVEL)
+
+        return share_of_rows(k, _SLOTS, count, turn.t, ask)
+
+    def _kernel(self, block: Expr) -> Index:
+        return div_down(block, int(self.weights.shape[1]))
+
+    def _outputs(self, block: Expr) -> Index:
+        """The first result channel of a block."""
+        return named(self.k, "outputs", remainder(block, int(self.weights.shape[1])) * SIDE)
+
+    def _complete(self, turn: _Turn, places: Index, sums: Buffer, totals: Buffer | None) -> None:
+        """Finishes the sums of a turn, or adds them up until the last pass."""
+        k, t = self.k, turn.t
+        if totals is None:
+            self._finish(turn, places, lambda r, c: sums[r, c])
+            return
+        with k.serial(SIDE, name="r") as r, k.serial(SIDE // ROWS) as half, k.vectorized(ROWS) as lane:
+            c = half * ROWS + lane
+            before = tirx.Select(turn.number > 0, totals[t, r, c], const(0, "float32"))
+            k.store(totals, (t, r, c), before + sums[r, c])
+        with k.when(turn.number == self.passes - 1):
+            self._finish(turn, places, lambda r, c: totals[t, r, c])
+
+    def _finish(self, turn: _Turn, places: Index, total: Callable[[Index, Expr], Expr]) -> None:
+        """The results of a pair of tiles, row by row of those of the image that it has a share of."""
+        k, width, outputs = self.k, self.image.width, self._outputs(turn.block)
+        phase = remainder(self._kernel(turn.block), self.conv.phases)
+        channels = columns_of(self.conv.outputs, div_down(outputs, SIDE))
+        top = named(k, "top", turn.t * SIDE)
+        end = named(k, "end", minimum(top + SIDE, places))
+        first = named(k, "first", div_down(top, width))
+        with k.serial(div_up(end, width) - first, name="row") as number:
+            row = named(k, "row", first + number)
+            start = named(k, "start", maximum(0, top - row * width))
+            stop = minimum(self.block.columns, end - row * width)
+            with k.serial(maximum(stop - start, 0), name="x") as i:
+                x = named(k, "x", start + i)
+                place, r = (self.block.row + row, self.block.column + x), named(k, "r", row * width + x - top)
+                k.lanes(channels, self.tile.lanes, lambda c: self.store(phase, place, outputs + c, total(r, c)))

@@ -13,15 +13,16 @@ from dataclasses import dataclass, replace
 from tvm import tirx
 
 from tilewright.backends.kernels import amx
-from tilewright.backends.kernels.amx import DEPTH, PIECES, ROWS, SIDE, Tiles
+from tilewright.backends.kernels.amx import Tiles
+from tilewright.backends.kernels.amx_between import Between, asking
+from tilewright.backends.kernels.amx_left import Left
 from tilewright.backends.kernels.amx_right import (
     Right,
-    columns_of,
+    each_result,
     right_scratch,
     share_of_rows,
     split_row,
     split_step,
-    vector,
 )
 from tilewright.backends.kernels.loops import (
     Buffer,
@@ -36,8 +37,9 @@ from tilewright.backends.kernels.loops import (
     quotient,
     remainder,
 )
+from tilewright.backends.kernels.packing_pieces import DEPTH, PIECES, ROWS, SIDE
 from tilewright.backends.kernels.ranges import maximum
-from tilewright.backends.kernels.tile import Ahead, Tile, Vectors, ask_ahead
+from tilewright.backends.kernels.tile import Ahead, Tile, Vectors
 
 Store = Callable[..., None]
 
@@ -155,6 +157,10 @@ class _Product:
     ahead: Ahead | None
 
     @property
+    def left(self) -> Left:
+        return Left(self.k, self.a, self.depth)
+
+    @property
     def steps(self) -> int:
         return int(ceildiv(self.depth, DEPTH))
 
@@ -165,40 +171,76 @@ class _Product:
         length = ceildiv(self.steps, passes)
         left = k.scratch("left", (_PAIRS, length, PIECES, 2, ROWS, DEPTH), "uint16")
         right = right_scratch(k, length, self.right.pieces)
-        sums = k.scratch("sums", (_PAIRS * SIDE, SIDE))
+        sums = k.scratch("sums", (SIDE, SIDE))
         totals = k.scratch("totals", (_BLOCKS, _PAIRS * SIDE, SIDE)) if passes > 1 else None
         pairs = k.let("pairs", ceildiv(count, SIDE))
+        turns = k.let("turns", pairs * blocks)
         with k.serial(passes, name="pass") as number:
             start = k.let("start", number * length)
             steps = length if self.steps % length == 0 else k.let("steps", index(minimum(self.steps - start, length)))
             self._split_left(left, top, count, start, steps)
             with k.serial(steps, name="d") as d:
                 split_step(k, self.right, self._row, right, (0, d), first, start + d)
-            with k.serial(blocks, name="block") as b:
-                following = k.let("following", first + minimum(b + 1, blocks - 1))
-                now = k.let("now", b - quotient(b, 2) * 2)
-                with k.serial(pairs, name="t") as t:
-                    self._ask_ahead(top + t * SIDE, first + b, number == passes - 1)
-                    meanwhile = share_of_rows(k, self.right.slots, pairs, t, lambda d, j: split_row(
+            with k.serial(turns + 1, name="turn") as turn:
+                with k.when(turn < turns):
+                    b, t = k.indices(turn, (blocks, pairs))
+                    following = k.let("following", first + minimum(b + 1, blocks - 1))
+                    now = k.let("now", b - quotient(b, 2) * 2)
+                    between = self._between(length, pairs, t, top + t * SIDE, first + b, lambda d, j: split_row(
                         k, self.right, self._row, right, (1 - now, d), following, start + d, j))  # fmt: skip
-                    amx.multiply(
+                    amx.multiply_in_tiles(
                         k, steps,
                         lambda d: Tiles(left[t, d, 0, 0, 0, 0]), lambda d: right[now, d, 0, 0, 0, 0],
-                        self.right.pieces, sums[t * SIDE, 0], meanwhile,
+                        self.right.pieces, between,
                     )  # fmt: skip
-                if totals is None:
-                    self._finish(lambda r, c: sums[r, c], top, count, first + b)
-                else:
-                    self._add_up(sums, totals, b, count, number)
-                    with k.when(number == passes - 1):
-                        self._finish(lambda r, c: totals[b, r, c], top, count, first + b)
+                with k.when(turn > 0):
+                    b, t = k.indices(turn - 1, (blocks, pairs))
+                    self._complete(sums, totals, top, count, first, b, t, number, passes)
+                with k.when(turn < turns):
+                    amx.store_tiles(k, sums[0, 0])
 
-    def _ask_ahead(self, row: Expr, block: Expr, last: Condition) -> None:
-        if self.ahead is not None:
-            ahead = self.ahead
-            with self.k.when(last):
-                tile = replace(self.tile, rows=SIDE)
-                ask_ahead(self.k, tile, lambda r, c: ahead(row + r, block * SIDE + c))
+    def _between(
+        self, steps: int, pairs: Expr, t: Expr, row: Expr, block: Expr, split: Callable[[Expr, Expr], None]
+    ) -> Between:
+        """Splits the share of pair `t` of the next block, and asks for the results of this one."""
+        k, slots, ahead = self.k, self.right.slots, self.ahead
+        share = share_of_rows(k, slots, pairs, t, split)
+        if ahead is None:
+            return share
+        ask = asking(k, self.tile, steps, slots, lambda r, c: ahead(row + r, block * SIDE + c))
+
+        def between(step: Expr, slot: int) -> None:
+            share(step, slot)
+            if slot < slots:
+                ask(step, slot)
+
+        return between
+
+    def _complete(
+        self, sums: Buffer, totals: Buffer | None, top: Expr, count: Expr, first: Expr, b: Expr, t: Expr, number: Expr,
+        passes: int,
+    ) -> None:  # fmt: skip
+        """Finishes the sums of a pair and a block, or adds them up until the last pass."""
+        k = self.k
+        pair = k.let("pair", t * SIDE)
+        scales = self.right.scales(first + b) if self.right.scales else None
+
+        def finish(total: Callable[[Expr, Expr], Expr]) -> None:
+            def element(r: Expr, c: Expr) -> None:
+                value = total(r, c)
+                self.store(top + pair + r, (first + b) * SIDE + c, value if scales is None else value * scales[c])
+
+            each_result(k, self.tile, self.columns, minimum(count - pair, SIDE), first + b, element)
+
+        if totals is None:
+            finish(lambda r, c: sums[r, c])
+            return
+        with k.serial(SIDE, name="r") as r, k.serial(SIDE // ROWS) as half, k.vectorized(ROWS) as lane:
+            c = half * ROWS + lane
+            before = tirx.Select(number > 0, totals[b, pair + r, c], const(0, "float32"))
+            k.store(totals, (b, pair + r, c), before + sums[r, c])
+        with k.when(number == passes - 1):
+            finish(lambda r, c: totals[b, pair + r, c])
 
     def _split_left(self, left: Buffer, top: Expr, count: Expr, start: Expr, steps: Index) -> None:
         """Tile by tile, each of which is written as a whole."""
@@ -206,45 +248,9 @@ class _Product:
         with k.serial(ceildiv(count, ROWS), name="tile") as tile, k.serial(steps, name="d") as d:
             pair, half = quotient(tile, 2), tile - quotient(tile, 2) * 2
             with k.serial(minimum(count - tile * ROWS, ROWS), name="r") as r:
-                row, to = top + tile * ROWS + r, left[pair, d, 0, half, r, 0]
-
-                def halves(first: Index, row: Expr = row) -> Callable[[Expr], Expr]:
-                    return lambda lane: self.a[row, (start + d) * DEPTH + first + lane]
-
-                self._each_step(
-                    start + d,
-                    lambda: amx.store_pieces(k, vector(k, halves(0)), vector(k, halves(ROWS)), to),
-                    lambda rest: amx.store_rest(k, halves(0), rest, to),
-                )
-
-    def _each_step(self, step: Expr, whole: Callable[[], None], partial: Callable[[int], None]) -> None:
-        """`whole()` for a step within the depth, `partial(rest)` for one that has so many products, if there is one."""
-        rest = self.depth % DEPTH
-        if rest:
-            self.k.branch(step < self.depth // DEPTH, whole, lambda: partial(rest))
-        else:
-            whole()
+                self.left.split(top + tile * ROWS + r, start + d, left[pair, d, 0, half, r, 0])
 
     def _row(self, step: Expr, i: Expr) -> tuple[Expr, Expr | bool]:
         """Which row of B is number `i` of a step."""
         row = step * DEPTH + i
         return (row, True) if self.depth % DEPTH == 0 else (minimum(row, self.depth - 1), row < self.depth)
-
-    def _add_up(self, sums: Buffer, totals: Buffer, b: Expr, count: Expr, number: Expr) -> None:
-        k = self.k
-        with k.serial(count, name="r") as r, k.serial(SIDE // ROWS) as half, k.vectorized(ROWS) as lane:
-            c = half * ROWS + lane
-            before = tirx.Select(number > 0, totals[b, r, c], const(0, "float32"))
-            k.store(totals, (b, r, c), before + sums[r, c])
-
-    def _finish(self, sums: Callable[[Expr, Expr], Expr], top: Expr, count: Expr, block: Expr) -> None:
-        k = self.k
-        scales = self.right.scales(block) if self.right.scales else None
-        width = columns_of(self.columns, block)
-
-        def element(r: Expr, c: Expr) -> None:
-            total = sums(r, c)
-            self.store(top + r, block * SIDE + c, total if scales is None else total * scales[c])
-
-        with k.serial(count, name="r") as r:
-            k.lanes(width, self.tile.lanes, lambda c: element(r, c))

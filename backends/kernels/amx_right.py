@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from tvm import tirx
 
 from tilewright.backends.kernels import amx
-from tilewright.backends.kernels.amx import DEPTH, PIECES, ROWS, SIDE
-from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, const, index, itemsize, quotient
-from tilewright.backends.kernels.tile import LINE
+from tilewright.backends.kernels.amx_between import LEVEL, Between, in_turns
+from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, const, index, itemsize
+from tilewright.backends.kernels.packing_pieces import DEPTH, PIECES, ROWS, SIDE
+from tilewright.backends.kernels.tile import LINE, Tile
 
 Row = Callable[[Expr, Expr], tuple[Expr, Expr | bool]]
 """row(step, i): which row of the packed matrix is number `i` of a step, and whether it counts, or else is zeros."""
@@ -45,7 +46,7 @@ def right_of(k: Loops, b: Buffer) -> Right:
 def ask_for_row(k: Loops, b: Buffer, block: Expr, row: Expr) -> None:
     """Asks for a row of a block of B."""
     for first in range(0, int(b.shape[2]), LINE // itemsize(b)):
-        k.prefetch(b, (block, row, first))
+        k.prefetch(b, (block, row, first), LEVEL)
 
 
 def right_scratch(k: Loops, steps: int, pieces: int) -> Buffer:
@@ -86,21 +87,13 @@ def vector(k: Loops, element: Callable[[Expr], Expr]) -> Expr:
     return tirx.BufferLoad(loaded, [tirx.Ramp(index(0), index(1), ROWS)])
 
 
-def share_of_rows(
-    k: Loops, slots: int, pairs: Expr, t: Expr, split: Callable[[Expr, Expr], None]
-) -> Callable[[Expr, int], None]:
-    """`between(step, number)` for `amx.multiply`: the share that pair `t` of rows has in splitting each row of a step.
+def share_of_rows(k: Loops, slots: int, parts: Index, part: Index, work: Callable[[Expr, Expr], None]) -> Between:
+    """`work(step, j)` for each row of a step, shared out among so many parts; this is the part of that number."""
+    share = in_turns(k, ROWS, parts * slots)
 
-    `split(step, j)` splits one.
-    """
-    each = k.let("each", index(quotient(ROWS + pairs * slots - 1, pairs * slots)))
-
-    def between(step: Expr, number: int) -> None:
-        if number < slots:
-            with k.serial(each, name="i") as i:
-                j = (t * slots + number) * each + i
-                with k.when(j < ROWS):
-                    split(step, j)
+    def between(step: Expr, slot: int) -> None:
+        if slot < slots:
+            share(part * slots + slot, lambda j: work(step, j))
 
     return between
 
@@ -108,3 +101,11 @@ def share_of_rows(
 def columns_of(columns: int, block: Expr) -> Index:
     """How many columns a block has."""
     return SIDE if columns % SIDE == 0 else tirx.min(index(columns) - block * SIDE, index(SIDE))
+
+
+def each_result(
+    k: Loops, tile: Tile, columns: int, height: Index, block: Expr, element: Callable[[Expr, Expr], None]
+) -> None:
+    """`element(row, column)` of so many rows of a block, of a matrix of so many columns, in vectors."""
+    with k.serial(height, name="r") as r:
+        k.lanes(columns_of(columns, block), tile.lanes, lambda c: element(r, c))

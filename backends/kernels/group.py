@@ -163,8 +163,10 @@ class Group:
 
         return finish
 
-    def asker(self, held: Value) -> Callable[[Index], None] | None:
+    def asker(self, held: Value, level: int = 1) -> Callable[[Index], None] | None:
         """`ask(place)`: what finishing this element of `held` reads and writes is fetched, and not waited for.
+
+        Into the cache of that level.
 
         `place` counts elements in row-major order. None if transposes move them: their lines would be too many.
         """
@@ -178,7 +180,7 @@ class Group:
 
         def ask(place: Index) -> None:
             for buffer in flat:
-                self.k.prefetch(buffer, (place,))
+                self.k.prefetch(buffer, (place,), level)
 
         return ask
 

@@ -202,11 +202,14 @@ class Loops:
         value = const(value, dtype) if isinstance(value, bool | int | float) else value
         self.emit(tirx.BufferStore(buffer, value, [index(i) for i in indices]))
 
-    def prefetch(self, buffer: Buffer, indices: Sequence[Index]) -> None:
-        """Brings the cache line of an element near without waiting for it; one past the end does no harm."""
+    def prefetch(self, buffer: Buffer, indices: Sequence[Index], level: int = 1) -> None:
+        """Brings the cache line of an element near, to the cache of that level, without waiting for it.
+
+        One past the end does no harm.
+        """
         place = tirx.address_of(buffer[tuple(index(i) for i in indices)])
-        read, nearest, data = (tirx.IntImm("int32", n) for n in (0, 3, 1))  # as llvm.prefetch takes them
-        self.emit(tirx.Evaluate(tirx.call_intrin("void", "tirx.prefetch", place, read, nearest, data)))
+        read, locality, data = (tirx.IntImm("int32", n) for n in (0, 4 - level, 1))  # as llvm.prefetch takes them
+        self.emit(tirx.Evaluate(tirx.call_intrin("void", "tirx.prefetch", place, read, locality, data)))
 
     def let(self, name: str, value: Expr) -> Expr:
         """A variable that holds the value until the block ends."""

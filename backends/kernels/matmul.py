@@ -6,6 +6,7 @@ from tvm import tirx
 
 from tilewright.backends.kernels.amx_bytes import gemm_of_bytes_on_amx
 from tilewright.backends.kernels.amx_gemm import gemm_on_amx
+from tilewright.backends.kernels.amx_pieces import gemm_of_pieces
 from tilewright.backends.kernels.amx_right import Right, ask_for_row, right_of
 from tilewright.backends.kernels.gemm import Store, gemm, gemm_of_scaled, scales_of, worth_sharing
 from tilewright.backends.kernels.loops import Buffer, Condition, Index, Loops
@@ -22,7 +23,9 @@ def matmul(
 
     def on_amx() -> None:
         worth = worth_sharing(rows, columns, depth)
-        if tile.dtype == "uint8":
+        if tile.in_pieces:
+            gemm_of_pieces(k, tile, rows, columns, depth, a, b, store, worth, ahead)
+        elif tile.dtype == "uint8":
             gemm_of_bytes_on_amx(k, tile, rows, columns, depth, a, b, store, worth, ahead)
         else:
             right = _scaled_right(k, tile, b) if scaled else right_of(k, b)
@@ -31,7 +34,10 @@ def matmul(
     def on_vectors() -> None:
         (gemm_of_scaled if scaled else gemm)(k, tile, rows, columns, depth, a, b, store, ahead)
 
-    k.branch(_is_for_amx(k, tile, rows), on_amx, on_vectors)
+    if tile.in_pieces:
+        on_amx()
+    else:
+        k.branch(_is_for_amx(k, tile, rows), on_amx, on_vectors)
 
 
 def _is_for_amx(k: Loops, tile: Tile, rows: Index) -> Condition:

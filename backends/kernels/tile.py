@@ -73,7 +73,8 @@ class Tile:
     product has rows that `packing_quads.pack_quads` made, for `spare` quads at most. `fuses`: whether one instruction
     multiplies and adds, or multiplies, sums neighbours and adds. `registers`: those of the machine. `dots`: unless 0,
     each accumulator is a vector of so many lanes along what is summed (see `dots.py`), and `lanes` those of a result.
-    `amx`: unless 0, products of `amx_rows` or more are computed on AMX, of so many cores (see `amx_gemm.py`).
+    `amx`: unless 0, products of `amx_rows` or more are computed on AMX, of so many cores (see `amx_gemm.py`), and
+    always where B is `in_pieces` (see `amx_pieces.py`).
     """
 
     rows: int
@@ -86,6 +87,7 @@ class Tile:
     dots: int = 0
     amx: int = 0
     amx_rows: int = 0
+    in_pieces: bool = False
 
     @property
     def vectors(self) -> int:

@@ -15,6 +15,7 @@ from tilewright.backends.kernels.packing_conv import (
     packed_conv_dots_shape,
     packed_conv_last_shape,
 )
+from tilewright.backends.kernels.packing_pieces import pack_runs_in_pieces, packed_runs_shape
 from tilewright.backends.kernels.ranges import Indices
 from tilewright.backends.kernels.tile import Tile, Vectors
 from tilewright.backends.rules.conv import window_axes
@@ -55,12 +56,16 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     def store(n: Index, phase: Index, places: Indices, o: Expr, value: Expr) -> None:
         finish((n, *places, o), value + group.tensors[bias[0]](o) if bias else value)
 
-    computed = emit_conv_on_amx if tile.amx else emit_conv_last
-    computed(group.k, tile, conv, group.inputs[image], group.inputs[weights], store, ahead(group, node.results[0]))
+    computed = emit_conv_on_amx if tile.in_pieces else emit_conv_last
+    ask = ahead(group, node.results[0], level=2 if tile.in_pieces else 1)
+    computed(group.k, tile, conv, group.inputs[image], group.inputs[weights], store, ask)
     return layouts
 
 
 def _packed(conv: ConvLast, tile: Tile, shape: Sequence[int]) -> Layout:
+    if tile.in_pieces:
+        run = run_of(conv)
+        return Layout(partial(pack_runs_in_pieces, run=run), packed_runs_shape(shape, run), "uint16")
     if tile.dots:
         packing = partial(pack_conv_dots, groups=conv.groups, lanes=tile.dots, run=run_of(conv))
         return Layout(packing, packed_conv_dots_shape(shape, conv.groups, tile.dots, run_of(conv)))
@@ -68,9 +73,9 @@ def _packed(conv: ConvLast, tile: Tile, shape: Sequence[int]) -> Layout:
     return Layout(packing, packed_conv_last_shape(shape, conv.groups, tile.columns, tile.steps))
 
 
-def ahead(group: Group, held: Value) -> Ask | None:
+def ahead(group: Group, held: Value, level: int = 1) -> Ask | None:
     """`ask(n, places, channel)` for the elements of a result with channels last, if they stay where they are."""
-    sizes, flat = group.shape(held), group.asker(held)
+    sizes, flat = group.shape(held), group.asker(held, level)
     if flat is None:
         return None
     return lambda n, places, channel: flat(flatten((n, *places, channel), sizes))

@@ -10,10 +10,12 @@ from tvm import tirx
 
 from tilewright.backends.kernels.amx_bytes import STEP, bytes_tile_on_amx
 from tilewright.backends.kernels.amx_gemm import tile_on_amx
+from tilewright.backends.kernels.amx_pieces import pieces_tile
 from tilewright.backends.kernels.group import Group, Layout
 from tilewright.backends.kernels.loops import Expr, Index, index
 from tilewright.backends.kernels.matmul import matmul
 from tilewright.backends.kernels.packing import pack_b, packed_b_shape
+from tilewright.backends.kernels.packing_pieces import pack_pieces, packed_pieces_shape
 from tilewright.backends.kernels.packing_quads import pack_quads, packed_quads_shape
 from tilewright.backends.kernels.pairs import has_pairs
 from tilewright.backends.kernels.quads import has_quads
@@ -72,15 +74,15 @@ def emit(group: Group) -> Mapping[Value, Layout]:
         flat,
         group.inputs[right],
         store,
-        rows_ahead(group, node.results[0], columns),
+        rows_ahead(group, node.results[0], columns, level=2 if tile.amx else 1),
         scaled=group.is_scaled(right),
     )
     return layouts
 
 
-def rows_ahead(group: Group, held: Value, columns: int) -> Ahead | None:
+def rows_ahead(group: Group, held: Value, columns: int, level: int = 1) -> Ahead | None:
     """`ahead(row, column)` for the elements of `held` as rows of so many columns, if they stay where they are."""
-    ask = group.asker(held)
+    ask = group.asker(held, level)
     return None if ask is None else lambda row, column: ask(row * columns + column)
 
 
@@ -99,6 +101,9 @@ def _stored(group: Group, left: Value, right: Value) -> tuple[Tile, Layout]:
         multiple = STEP if tile.amx else QUAD
         shape = packed_quads_shape(depth, columns, tile.columns, spare, multiple)
         return tile, Layout(partial(pack_quads, nb=tile.columns, spare=spare, multiple=multiple), shape)
+    least = math.prod(int(size) for size in left.shape[:-1] if isinstance(size, int))
+    if dtype == "float32" and (in_pieces := pieces_tile(machine, columns, depth, least)):
+        return in_pieces, Layout(pack_pieces, packed_pieces_shape(depth, columns), "uint16")
     amx = tile_on_amx(machine, columns, depth, rows) if dtype == "float32" else None
     tile = amx or choose_tile(machine, columns, "int16" if dtype == "uint8" else dtype, rows=rows)
     shape = packed_b_shape(depth, columns, tile.columns, tile.steps)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tvm
 
+from tests.kernels.guarded import guard_scratch
 from tilewright.backends.kernels.loops import Loops
 from tilewright.backends.kernels.tile import Vectors
 from tilewright.backends.link import link
@@ -31,7 +32,10 @@ def pool() -> bytes:
 
 
 class Built:
-    """A compiled kernel; calling it fills the output arrays in place."""
+    """A compiled kernel; calling it fills the output arrays in place.
+
+    Its scratch memory is full of NaN and ends before a forbidden page.
+    """
 
     def __init__(self, k: Loops) -> None:
         code = link({k.name: compile_function(k.func(), k.name, TARGET), "tilewright_pool": pool()})
@@ -39,6 +43,7 @@ class Built:
             path = Path(folder, "kernel.so")
             path.write_bytes(code)
             self._function = tvm.runtime.load_module(str(path))[k.name]
+            guard_scratch(str(path))
 
     def __call__(self, *arguments: Array | int) -> Array:
         """Runs on inputs and then one output, and returns what the output holds."""

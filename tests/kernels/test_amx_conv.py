@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 from tests.kernels.built import NATIVE, Array, Built, normal
+from tests.kernels.guarded import before_a_forbidden_page
 from tests.kernels.test_conv import Case, close
-from tests.kernels.test_gemm import before_a_forbidden_page
-from tilewright.backends.kernels.amx import SIDE
 from tilewright.backends.kernels.amx_conv import conv_tile_on_amx, emit_conv_on_amx
-from tilewright.backends.kernels.conv_last import ConvLast
+from tilewright.backends.kernels.conv_last import ConvLast, run_of
 from tilewright.backends.kernels.loops import Expr, Index, Loops
-from tilewright.backends.kernels.packing_conv import pack_conv_last, packed_conv_last_shape
+from tilewright.backends.kernels.packing_pieces import SIDE, pack_runs_in_pieces, packed_runs_shape
 from tilewright.backends.kernels.patches import Axis
 from tilewright.backends.kernels.ranges import Indices
 from tilewright.backends.kernels.tile import Tile, Vectors
@@ -22,12 +21,15 @@ from tilewright.backends.target import parse_target
 from tilewright.backends.tvm_adapter import compile_function
 from tilewright.backends.values import aligned_empty
 
-TILE = Tile(12, SIDE, 16, fuses=True, amx=2)
+TILE = Tile(12, SIDE, 16, fuses=True, amx=2, in_pieces=True)
 CASES = {
     "same padding": Case(32, (17, 20), (40, 32, 3, 3), pads=(1, 1, 1, 1)),
     "without padding": Case(64, (6, 40), (70, 64, 2, 3)),
     "channels are no whole steps": Case(40, (9, 18), (33, 40, 3, 3), pads=(1, 1, 1, 1)),
     "few channels": Case(16, (30, 33), (64, 16, 5, 5), pads=(2, 2, 2, 2)),
+    "colours": Case(3, (19, 30), (16, 3, 7, 7), (2, 2), (3, 3, 3, 3)),
+    "a channel": Case(1, (40, 35), (32, 1, 5, 5), pads=(2, 2, 2, 2)),
+    "whole rows of tiles": Case(24, (11, 32), (40, 24, 3, 3), pads=(1, 1, 1, 1)),
     "strided": Case(32, (28, 31), (33, 32, 3, 3), (2, 2), (1, 1, 1, 1)),
     "dilated": Case(32, (21, 25), (24, 32, 3, 3), (1, 1), (2, 3, 2, 3), (2, 3)),
     "asymmetric": Case(96, (5, 40), (17, 96, 3, 2), (2, 1), (1, 0, 0, 3)),
@@ -48,7 +50,7 @@ def emitted(k: Loops, case: Case, batch: Index, size: tuple[Index, ...]) -> None
     """Twice the convolution."""
     conv = conv_of(case, batch, size)
     x = k.buffer("x", (batch, *size, case.channels))
-    w = k.buffer("w", packed_conv_last_shape(case.weights, 1, SIDE))
+    w = k.buffer("w", packed_runs_shape(case.weights, run_of(conv)), "uint16")
     y = k.buffer("y", (batch, *(axis.results for axis in conv.axes), conv.outputs))
 
     def store(n: Index, phase: Index, places: Indices, o: Expr, value: Expr) -> None:
@@ -66,7 +68,7 @@ def run(case: Case, batch: int, dynamic: bool) -> tuple[Array, Array]:
     last = before_a_forbidden_page(np.ascontiguousarray(np.moveaxis(image, 1, -1)))
     result = aligned_empty(expected.shape, last.dtype)
     result.fill(np.nan)
-    packed = before_a_forbidden_page(pack_conv_last(weights, 1, SIDE))
+    packed = before_a_forbidden_page(pack_runs_in_pieces(weights, run_of(conv_of(case, 1, case.size))))
     Built(k).run(last, packed, result)
     return result, expected
 

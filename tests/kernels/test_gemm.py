@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import ctypes
-import mmap
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tests.kernels.built import NATIVE, Array, Built, hollow, normal
+from tests.kernels.guarded import before_a_forbidden_page
 from tilewright.backends.kernels import gemm as gemm_module
-from tilewright.backends.kernels.amx import SIDE
 from tilewright.backends.kernels.amx_bytes import STEP
 from tilewright.backends.kernels.amx_gemm import tile_on_amx
+from tilewright.backends.kernels.amx_pieces import pieces_tile
 from tilewright.backends.kernels.gemm import batched_gemm
 from tilewright.backends.kernels.loops import Index, Loops
 from tilewright.backends.kernels.matmul import matmul
 from tilewright.backends.kernels.packing import pack_b, packed_b_shape
+from tilewright.backends.kernels.packing_pieces import PIECES, SIDE, pack_pieces, packed_pieces_shape, pieces_of
 from tilewright.backends.kernels.packing_quads import pack_quads, packed_quads_shape
 from tilewright.backends.kernels.scaled import pack_scaled_b, packed_scaled_b_shape
 from tilewright.backends.kernels.summation import BLOCK, Blocks
@@ -126,6 +126,41 @@ def test_dense_on_amx(amx_tile: Tile, columns: int, depth: int) -> None:
         check_close(result, x, w, bias)
 
 
+@pytest.mark.parametrize("columns", [96, 101, 20])
+@pytest.mark.parametrize("depth", [64, 33, 20, 700])
+@pytest.mark.parametrize("dynamic", [False, True], ids=["fixed", "run-time"])
+def test_dense_in_pieces(amx_tile: Tile, columns: int, depth: int, *, dynamic: bool) -> None:
+    """For weights that are stored in pieces: few rows and many, with tails of all kinds."""
+    tile, w, bias = replace(amx_tile, in_pieces=True), normal(depth, columns, seed=1), normal(columns, seed=2)
+    packed = before_a_forbidden_page(pack_pieces(w))
+    built = in_pieces(tile, None, columns, depth) if dynamic else None
+    for rows in [0, 1, 15, 16, 17, 31, 32, 33, 48, 49, 64, 200, 777]:
+        kernel = built or in_pieces(tile, rows, columns, depth)
+        x = before_a_forbidden_page(normal(rows, depth, seed=rows)) if rows else normal(rows, depth)
+        result = aligned_empty((rows, columns), x.dtype)
+        kernel.run(x, packed, bias, result)
+        check_close(result, x, w, bias)
+
+
+def in_pieces(tile: Tile, rows: int | None, columns: int, depth: int) -> Built:
+    """x W + bias, for a W in pieces."""
+    k = Loops("dense")
+    count: Index = k.dim("rows") if rows is None else rows
+    x, w = k.buffer("x", (count, depth)), k.buffer("w", packed_pieces_shape(depth, columns), "uint16")
+    bias, y = k.buffer("bias", (columns,)), k.buffer("y", (count, columns))
+    matmul(k, tile, count, columns, depth, x, w, lambda i, j, value: k.store(y, (i, j), value + bias[j]))
+    return Built(k)
+
+
+def test_pieces_sum_up() -> None:
+    """To the numbers themselves, but for those that are too small."""
+    random = np.random.default_rng(0)
+    numbers = normal(5000) * (10.0 ** random.integers(-30, 38, 5000)).astype(np.float32)
+    pieces = [(piece.astype(np.uint32) << 16).view(np.float32).astype(np.float64) for piece in pieces_of(numbers)]
+    assert len(pieces) == PIECES
+    np.testing.assert_array_equal(sum(pieces), numbers)
+
+
 def test_products_on_amx_keep_all_bits(amx_tile: Tile) -> None:
     """A product alone is right but for the last two bits, whatever its factors' sizes."""
     depth = columns = 32
@@ -170,6 +205,20 @@ def test_amx_is_for_matrices_that_are_worth_it() -> None:
     assert tile_on_amx(machine, 16, 256, None) is None
     assert tile_on_amx(machine, 256, 16, None) is None
     assert tile_on_amx(Vectors(), 768, 768, None) is None
+
+
+def test_small_matrices_are_stored_in_pieces() -> None:
+    """Those that stay in the second-level cache, if there are rows enough."""
+    machine = Vectors(amx=2)
+    tile = pieces_tile(machine, 128, 128, 128)
+    assert tile is not None
+    assert tile.in_pieces
+    assert pieces_tile(machine, 256, 256, 256) == tile
+    assert pieces_tile(machine, 128, 128, 16) is None
+    assert pieces_tile(machine, 768, 768, 1000) is None
+    assert pieces_tile(machine, 32, 2048, 1000) is None
+    assert pieces_tile(machine, 16, 96, 1000) is None
+    assert pieces_tile(Vectors(), 128, 128, 128) is None
 
 
 @pytest.mark.usefixtures("steps")
@@ -238,19 +287,6 @@ def test_quads_on_amx(amx_tile: Tile, columns: int, depth: int) -> None:
         result = aligned_empty((count, columns), np.dtype(np.int32))
         kernel.run(left, packed, result)
         np.testing.assert_array_equal(result, left.astype(np.int32) @ matrix.astype(np.int32))
-
-
-def before_a_forbidden_page(array: Array) -> Array:
-    """A copy, behind whose end nothing can be read."""
-    pages = -(-array.nbytes // mmap.PAGESIZE)
-    memory = mmap.mmap(-1, (pages + 1) * mmap.PAGESIZE)
-    view = np.frombuffer(memory, np.uint8)
-    end = ctypes.c_void_p(view.ctypes.data + pages * mmap.PAGESIZE)
-    assert ctypes.CDLL(None).mprotect(end, ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
-    start = pages * mmap.PAGESIZE - array.nbytes
-    copy = view[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
-    copy[...] = array
-    return copy
 
 
 @pytest.mark.parametrize(("columns", "depth"), [(768, 200), (100, 33), (101, 1050), (5, 1)])

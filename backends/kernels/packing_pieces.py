@@ -1,0 +1,80 @@
+"""Weights in pieces of bfloat16, as the tiles of AMX read them (see `amx`). Imports no TVM."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tilewright.backends.values import aligned_empty
+
+Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
+
+PIECES = 3  # of a float32
+ROWS = 16  # of a tile
+DEPTH = 32  # products that one instruction sums for each element of a tile
+SIDE = 2 * ROWS  # rows and columns of a block of sums, which takes four tiles
+
+_UPPER = np.uint32(0xFFFF0000)  # of a float32, that are those of a bfloat16
+
+
+def pack_pieces(matrix: Array) -> Array:
+    """float32 [K, N] -> uint16 [ceil(N / 32), ceil(K / 32), 3, 2, 16, 32], padded with zeros.
+
+    For each block of columns and step of rows its pieces, each a pair of tiles: of the left columns and of the right.
+    Row j of a tile has rows j and j + 16 of the step side by side.
+    """
+    return _packed(matrix, lambda rows: rows.reshape(2, ROWS, -1))
+
+
+def pack_runs_in_pieces(weights: Array, run: int, kernels: int = 1) -> Array:
+    """float32 [kernels * O, C, *taps] -> uint16 [kernels, ceil(O / 32), steps, 3, 2, 16, 32], for inputs in order.
+
+    A sum goes over runs of so many products: over the channels, or the taps of the last axis and the channels. Each run
+    is padded with zeros to whole steps. Row j of a tile has rows 2 * j and 2 * j + 1 of the step side by side.
+    """
+    packed = aligned_empty(packed_runs_shape(weights.shape, run, kernels), np.dtype(np.uint16))
+    for kernel, into in zip(np.split(weights, kernels), packed, strict=True):
+        sums = np.moveaxis(kernel, (0, 1), (-1, -2)).reshape(-1, run, len(kernel))
+        padded = np.pad(sums, ((0, 0), (0, -run % DEPTH), (0, 0))).reshape(-1, len(kernel))
+        into[:] = _packed(padded, lambda rows: rows.reshape(ROWS, 2, -1).swapaxes(0, 1))
+    return packed
+
+
+def _packed(matrix: Array, halves: Callable[[Array], Array]) -> Array:
+    """`halves` makes [2, 16, N] of the rows of a step: those that come first, and those beside them."""
+    packed = aligned_empty(packed_pieces_shape(*matrix.shape), np.dtype(np.uint16))
+    blocks, steps = packed.shape[:2]
+    padded = np.zeros((steps, DEPTH, blocks * SIDE), np.float32)
+    padded.reshape(steps * DEPTH, -1)[: len(matrix), : matrix.shape[1]] = matrix
+    for step, rows in enumerate(padded):
+        for piece, numbers in enumerate(pieces_of(halves(rows))):
+            pairs = numbers.reshape(2, ROWS, blocks, 2, ROWS).transpose(2, 3, 1, 4, 0)
+            packed[:, step, piece] = pairs.reshape(blocks, 2, ROWS, DEPTH)
+    return packed
+
+
+def pieces_of(numbers: Array) -> list[Array]:
+    """The bfloat16 numbers, as uint16, whose sum each float32 is; as `amx.store_pieces` makes them."""
+    pieces, rest = [], numbers
+    for piece in range(PIECES):
+        rounding = np.uint32(1 << 15 if piece == 1 else 0)
+        upper = (rest.view(np.uint32) + rounding) & _UPPER
+        pieces.append((upper >> np.uint32(16)).astype(np.uint16))
+        with np.errstate(invalid="ignore"):  # of infinite numbers
+            rest = rest - upper.view(np.float32)
+    return pieces
+
+
+def packed_runs_shape(shape: Sequence[int], run: int, kernels: int = 1) -> tuple[int, ...]:
+    """The shape that `pack_runs_in_pieces` makes of weights of the given shape."""
+    outputs, *sums = shape
+    steps = math.prod(sums) // run * -(-run // DEPTH)
+    return (kernels, *packed_pieces_shape(steps * DEPTH, outputs // kernels))
+
+
+def packed_pieces_shape(depth: int, columns: int) -> tuple[int, ...]:
+    """The shape that `pack_pieces` makes of a matrix [depth, columns]."""
+    return (-(-columns // SIDE), -(-depth // DEPTH), PIECES, 2, ROWS, DEPTH)
