@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle
 from typing import Any
@@ -21,8 +21,16 @@ _GO_ON = 0  # TVM's VMInstrumentReturnKind::kNoOp
 
 
 @dataclass(frozen=True, slots=True)
+class _Array:
+    """What an argument was."""
+
+    shape: tuple[int, ...]
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Span:
-    """One call: when it began and ended, how much of that other calls took that it made, and its arguments' bytes.
+    """One call: when it began and ended, how much of that other calls took that it made, and its arguments' arrays.
 
     `handle` tells the functions of the host apart, which all have one name.
     """
@@ -32,13 +40,13 @@ class _Span:
     start: float
     end: float
     inside: float
-    bytes: list[int]
+    arrays: list[_Array]
 
 
 class _Watch:
     """Collects the calls that the steps of a program make, in the order in which they end.
 
-    The arguments' bytes only if asked for: that takes so long that waiting threads fall asleep before the next call.
+    The arguments' sizes only if asked for: that takes so long that waiting threads fall asleep before the next call.
     """
 
     def __init__(self, names: frozenset[str], weigh: bool) -> None:
@@ -60,8 +68,8 @@ class _Watch:
         self.overhead = min(self.overhead, now - start)
         if name in self.names:
             handle = arguments[0].__chandle__() if name == HOST_CALL else 0
-            weights = [_bytes(a) for a in arguments if _is_tensor(a)] if self.weigh else []
-            self.spans.append(_Span(name, handle, start, now, inside, weights))
+            arrays = [_array(a) for a in arguments if _is_tensor(a)] if self.weigh else []
+            self.spans.append(_Span(name, handle, start, now, inside, arrays))
         return _GO_ON
 
 
@@ -69,8 +77,9 @@ def _is_tensor(argument: Any) -> bool:
     return hasattr(argument, "dtype")
 
 
-def _bytes(tensor: Any) -> int:
-    return math.prod(map(int, tensor.shape)) * int(tensor.dtype.itemsize)
+def _array(tensor: Any) -> _Array:
+    shape = tuple(map(int, tensor.shape))
+    return _Array(shape, math.prod(shape) * int(tensor.dtype.itemsize))
 
 
 class _Run:
@@ -96,7 +105,20 @@ class _Run:
 
     def moved(self, place: int, gathered: Sequence[int]) -> float:
         """The bytes of all arguments of a step's calls, but of those of which it reads only a few rows."""
-        return float(sum(size for s in self.calls[place] for i, size in enumerate(s.bytes) if i not in gathered))
+        arrays = (a for s in self.calls[place] for i, a in enumerate(s.arrays) if i not in gathered)
+        return float(sum(array.bytes for array in arrays))
+
+    def sizes(self, program: Program) -> dict[str, int]:
+        """What the symbols in the shapes of the kernels' results stood for, where that was the same all the time."""
+        found: dict[str, set[int]] = {}
+        for calls, step in zip(self.calls, call_steps(program), strict=True):
+            if isinstance(step, KernelCall):
+                for span in calls:
+                    given = zip(step.outputs, span.arrays[len(step.inputs) :], strict=False)
+                    dims = (pair for result, a in given for pair in zip(result.spec.dims, a.shape, strict=True))
+                    for dim, size in dims:
+                        found.setdefault(str(dim), set()).add(size)
+        return {name: sizes.pop() for name, sizes in found.items() if name.isidentifier() and len(sizes) == 1}
 
     def timeline(self) -> tuple[Call, ...]:
         """All calls in the order in which they began."""
@@ -115,9 +137,9 @@ def _places(program: Program, handles: Sequence[int]) -> dict[tuple[str, int], I
     return {key: cycle(found) for key, found in places.items()}
 
 
-def rows(program: Program, arrays: Sequence[Array]) -> tuple[Row, ...]:
-    """One row for each step that calls something, with what is known of it before it runs."""
-    sizes, feeds = _sizes(program, arrays), sources(program)
+def rows(program: Program, arrays: Sequence[Array], learned: Mapping[str, int] | None = None) -> tuple[Row, ...]:
+    """One row for each step that calls something, with what is known of it before it runs, or was `learned`: sizes."""
+    sizes, feeds = {**(learned or {}), **_sizes(program, arrays)}, sources(program)
     regions = [region.name for region in (program.main, *program.regions) for _ in call_steps(region)]
     return tuple(
         Row(
@@ -138,13 +160,13 @@ def profile(
 ) -> tuple[tuple[Row, ...], tuple[Call, ...]]:
     """The rows with the medians of `repeats` runs, less what the timing itself takes; and the calls of a typical run.
 
-    One more run, before, tells how many bytes each call was given.
+    One more run, before, tells how many bytes each call was given, and sizes that depend on the data.
     A step of a region has the time of all its calls in a run, none where the region did not run. The time of a step
     that runs regions is without that of their steps.
     """
     weighed = _watched(program, runner, arrays, threads, weigh=True)
     runs = [_watched(program, runner, arrays, threads, weigh=False) for _ in range(repeats)]
-    timed = [_timed(row, place, runs) for place, row in enumerate(rows(program, arrays))]
+    timed = [_timed(row, place, runs) for place, row in enumerate(rows(program, arrays, weighed.sizes(program)))]
     gathered = [step.note.gathered for step in call_steps(program)]
     moved = [replace(row, bytes=weighed.moved(place, gathered[place])) for place, row in enumerate(timed)]
     typical = sorted(runs, key=_Run.total)[(repeats - 1) // 2]
@@ -168,7 +190,7 @@ def _shown_name(step: CallStep) -> str:
 
 
 def _flops(step: CallStep, sizes: dict[str, int]) -> float:
-    """Of one call; none where that depends on sizes that are not known before."""
+    """Of one call; none where that depends on sizes that are not known."""
     known = symbols([step.note.flops]) <= set(sizes)
     return float(evaluate(step.note.flops, sizes)) if known else 0.0
 

@@ -55,6 +55,7 @@ define void @{name}({parameters}) alwaysinline {{
 def begin(k: Loops) -> None:
     """Sets all tiles to their full size for a task, which finishes with `end`."""
     shape = bytes([1, 0, *[0] * 14, *[2 * DEPTH, 0] * 8, *[0] * 16, *[ROWS] * 8, *[0] * 8])
+    k.runs_on("AMX")
     k.include(_SHAPE.format(bytes=", ".join(f"i8 {byte}" for byte in shape)))
     _call(k, "tilewright_amx_begin")
 
@@ -84,22 +85,22 @@ def multiply(k: Loops, steps: Index, a: Callable[[Expr], Tiles], b: Callable[[Ex
 
 def multiply_in_tiles(
     k: Loops, steps: Index, a: Callable[[Expr], Tiles], b: Callable[[Expr], Expr], pieces: int,
-    between: Callable[[Expr, int], None], rows: int = 2,
+    between: Callable[[Expr, int], None], rows: int = 2, columns: int = 2,
 ) -> None:  # fmt: skip
     """Sums over so many steps of `DEPTH` products, which stay in the tiles; what follows next need not wait for them.
 
     `a(step)` are the left numbers' pieces. `b(step)` is the first element of a pair of tiles of the right ones, which
     have so many `pieces`, one behind the other. `between(step, number)` emits other work between the
     `len(TOGETHER[pieces])` groups of products of a step, which take far longer than it. `rows` is 1 where only the
-    first tile of each pair of the left numbers counts, which takes half as long.
+    first tile of each pair of the left numbers counts, `columns` of the right ones; that takes half as long.
     """
     _zero(k)
     with k.serial(steps, name="d") as d:
         left = a(d)
         distances = [index(distance) for distance in (left.row, left.second, left.piece)]
         for number in range(len(TOGETHER[pieces])):
-            name = f"tilewright_amx_multiply_{rows}_{pieces}_{number}"
-            k.include(_group(name, pieces, number, rows))
+            name = f"tilewright_amx_multiply_{rows}_{columns}_{pieces}_{number}"
+            k.include(_group(name, pieces, number, rows, columns))
             _call(k, name, tirx.address_of(left.first), tirx.address_of(b(d)), *distances)
             between(d, number)
 
@@ -164,7 +165,7 @@ def store_tiles(k: Loops, sums: Expr) -> None:
     _call(k, name, tirx.address_of(sums))
 
 
-def _group(name: str, pieces: int, number: int, rows: int) -> str:
+def _group(name: str, pieces: int, number: int, rows: int, columns: int) -> str:
     """Loads what a group of products needs that the one before it has not, and multiplies."""
     groups = TOGETHER[pieces]
     before = groups[number - 1] if number else (None, None)
@@ -172,19 +173,19 @@ def _group(name: str, pieces: int, number: int, rows: int) -> str:
     body: list[str] = []
     if right != before[1]:
         body.append(f"  %right = getelementptr i8, ptr %b, i64 {4 * TILE * right}")
-        body += _loads("right", _RIGHT, str(2 * DEPTH), str(2 * TILE))
+        body += _loads("right", _RIGHT[:columns], str(2 * DEPTH), str(2 * TILE))
     if left != before[0]:
         body.append(f"  %distance = mul i64 %piece, {left}")
         body.append("  %left = getelementptr i8, ptr %a, i64 %distance")
         body += _loads("left", _LEFT[:rows], "%row", "%second")
-    body += _products("tdpbf16ps", rows)
+    body += _products("tdpbf16ps", rows, columns)
     if number == len(groups) - 1:
-        body += _idle_store()
+        body += _idle_store(_RIGHT[columns - 1])
     declared = "\n".join([_declared("tdpbf16ps"), _STORED])
     return _function(name, "ptr %a, ptr %b, i64 %row, i64 %second, i64 %piece", body, declared)
 
 
-def _idle_store() -> list[str]:
+def _idle_store(tile: int) -> list[str]:
     """Stores a tile that nobody reads.
 
     Where some 140 products or more go by without a store, the next one empties the pipeline: blocks of 6 to 12 steps
@@ -192,7 +193,7 @@ def _idle_store() -> list[str]:
     """
     return [
         "  %idle = alloca [64 x i8], align 64",
-        f"  call void @llvm.x86.tilestored64(i8 {_RIGHT[1]}, ptr %idle, i64 0)",
+        f"  call void @llvm.x86.tilestored64(i8 {tile}, ptr %idle, i64 0)",
     ]
 
 
@@ -214,9 +215,9 @@ def _loads(first: str, tiles: tuple[int, ...], row: str, second: str) -> list[st
     ]
 
 
-def _products(instruction: str, rows: int = 2) -> list[str]:
-    """Adds the products of both pairs to the tiles of sums, of so many rows of tiles."""
-    halves = ((tile, row, column) for tile, (row, column) in enumerate(_HALVES) if row < rows)
+def _products(instruction: str, rows: int = 2, columns: int = 2) -> list[str]:
+    """Adds the products of both pairs to the tiles of sums, of so many rows and columns of tiles."""
+    halves = ((tile, row, column) for tile, (row, column) in enumerate(_HALVES) if row < rows and column < columns)
     operands = (f"i8 {tile}, i8 {_LEFT[row]}, i8 {_RIGHT[column]}" for tile, row, column in halves)
     return [f"  call void @llvm.x86.{instruction}({each})" for each in operands]
 

@@ -1,11 +1,14 @@
 """Convolution of float32 images, channels last, on the tiles of AMX: rows of tiles are neighbouring results.
 
-See `amx` for the pieces, `amx_image` for those of the image, and `packing_pieces` for those of the weights.
+The channels of all phases lie side by side: those of transposed convolutions, and of neighbouring results. Where result
+channels are few, several neighbours are computed as one, with a window wide enough for all of them. See `amx` for the
+pieces, `amx_image` for those of the image, and `packing_pieces` for those of the weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -16,11 +19,11 @@ from tilewright.backends.kernels.amx_between import LEVEL, Between, asking, noth
 from tilewright.backends.kernels.amx_gemm import COSTS, float_tile
 from tilewright.backends.kernels.amx_image import SplitImage, width_in_tiles
 from tilewright.backends.kernels.amx_right import columns_of, share_of_rows
-from tilewright.backends.kernels.conv_last import Ask, ConvLast, Store, reads, run_of
+from tilewright.backends.kernels.conv_last import Ask, ConvLast, Store, reads, run_of, tile_of
 from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, const, index, minimum
 from tilewright.backends.kernels.packing_pieces import DEPTH, PIECES, ROWS, SIDE
 from tilewright.backends.kernels.patches import Axis, Block, Grid, even, normalised
-from tilewright.backends.kernels.ranges import Indices, div_down, div_up, maximum, named, product, remainder, tasks
+from tilewright.backends.kernels.ranges import Indices, div_down, div_up, maximum, named, product, tasks
 from tilewright.backends.kernels.tile import Tile, Vectors
 
 _LEAST_PLACES = 64  # of an image, where they are known
@@ -32,47 +35,88 @@ _FAR = 1 << 18  # pieces of weights that the second-level cache does not keep
 _PASS = 24  # steps that are summed one by one: longer sums lose bits
 _SLOTS = len(amx.TOGETHER[PIECES])
 
-_MULTIPLY, _FINISH, _SPLIT, _FETCH = 175, 55, 10, 500
-"""Nanoseconds, about: to multiply a pair of tiles by a block in a step, to finish that, to split the numbers of a step,
-and to fetch a block's pieces of a step from far."""
+_MULTIPLY, _MULTIPLY_HALF, _FINISH, _SPLIT, _FETCH = 175, 100, 55, 10, 500
+"""Nanoseconds, about: to multiply a pair of tiles by a block in a step, or by half of one, to finish that, to split the
+numbers of a step, and to fetch a block's pieces of a step from far."""
+_MORE_COLUMNS = 2.5
+_LEAST_VECTOR = 4  # lanes, in which results are stored
 _BETTER = 1.05  # so much faster AMX must be
 
 
-def conv_tile_on_amx(machine: Vectors, conv: ConvLast) -> Tile | None:
-    """The tile for a convolution on AMX, or None where the vector units are better."""
+@dataclass(frozen=True)
+class OnAmx:
+    """How a convolution is computed: as `conv`, whose phases are `neighbours` results of a row, unless that is 1."""
+
+    tile: Tile
+    conv: ConvLast
+    neighbours: int = 1
+
+
+def choose_on_amx(machine: Vectors, conv: ConvLast) -> OnAmx | None:
+    """How AMX computes a convolution best, or None where the vector units are better."""
     axes = normalised(conv.axes)[0]
     if not machine.amx or conv.groups > 1 or len(axes) != 2:
         return None
     places = [axis.results for axis in axes]
     if all(isinstance(size, int) for size in places) and product(places) < _LEAST_PLACES:
         return None
-    if _cost(conv, axes, machine.amx) * _BETTER > _cost_on_vectors(conv):
+    conv = replace(conv, axes=axes)
+    costs = {count: _cost(widened(conv, count), machine.amx) / count for count in _neighbours(conv)}
+    best = min(costs, key=lambda count: costs[count])
+    if costs[best] * _BETTER > _cost_on_vectors(machine, conv):
         return None
-    return replace(float_tile(machine), in_pieces=True)
+    return OnAmx(replace(float_tile(machine), in_pieces=True), widened(conv, best), best)
 
 
-def _cost(conv: ConvLast, axes: Sequence[Axis], cores: int) -> float:
+def _neighbours(conv: ConvLast) -> list[int]:
+    """How many results may be computed as one: such that their channels are vectors, and all fit into a block."""
+    wide = conv.axes[-1]
+    if conv.phases > 1 or wide.dilation > 1 or conv.outputs % _LEAST_VECTOR:
+        return [1]
+    return list(range(1, max(1, SIDE // conv.outputs) + 1))
+
+
+def widened(conv: ConvLast, count: int) -> ConvLast:
+    """With so many neighbouring results of a row as the phases of one, along the last of its axes."""
+    if count == 1:
+        return conv
+    *high, wide = conv.axes
+    kernel, stride = wide.kernel + wide.stride * (count - 1), wide.stride * count
+    wider = Axis(wide.size, kernel, stride, 1, wide.before, wide.after, div_up(wide.results, count), overhangs=True)
+    return replace(conv, axes=(*high, wider), phases=count)
+
+
+def _cost(conv: ConvLast, cores: int) -> float:
     """Nanoseconds for `SIDE` results, about."""
-    high, wide = (a if isinstance(a.results, int) else Axis(_SIZE, a.kernel, a.stride, a.dilation) for a in axes)
+    high, wide = (a if isinstance(a.results, int) else Axis(_SIZE, a.kernel, a.stride, a.dilation) for a in conv.axes)
     rows, columns = (int(size) for size in _part(_even, conv, high, wide, cores))
     pairs = -(-int(width_in_tiles(high, wide, columns)) * rows // SIDE)
-    blocks, steps = conv.phases * -(-conv.outputs // SIDE), _steps(conv)
+    blocks, steps = -(-conv.phases * conv.outputs // SIDE), _steps(conv)
     fetch = _FETCH if _is_far(blocks * steps) else 0
-    multiplied = blocks * (max(_MULTIPLY * pairs, fetch) * steps + _FINISH * pairs)
+    multiply = _MULTIPLY_HALF if _is_half(conv) else _MULTIPLY
+    multiplied = blocks * (max(multiply * pairs, fetch) * steps + _FINISH * pairs)
     split = _SPLIT * int(reads(high, rows) * reads(wide, columns)) * conv.channels / DEPTH
     return (multiplied + split) * SIDE / (rows * columns)
 
 
-def _cost_on_vectors(conv: ConvLast) -> float:
+def _cost_on_vectors(machine: Vectors, conv: ConvLast) -> float:
+    """Where vectors lie along the sums, few columns cost about as much as if there were some more."""
     costs = COSTS[PIECES]
-    columns = conv.phases * -(-conv.outputs // ROWS) / 2
-    return columns * (costs.on_vectors * conv.terms / DEPTH + costs.finish_on_vectors)
+    columns: float = -(-conv.outputs // ROWS) * ROWS
+    if tile_of(machine, conv, "float32").dots:
+        columns = conv.outputs + _MORE_COLUMNS
+    return conv.phases * columns / SIDE * (costs.on_vectors * conv.terms / DEPTH + costs.finish_on_vectors)
 
 
 def _steps(conv: ConvLast) -> int:
     """Of a sum."""
     run = run_of(conv)
     return conv.terms // run * -(-run // DEPTH)
+
+
+def _is_half(conv: ConvLast) -> bool:
+    """Whether one tile of columns is enough."""
+    return conv.phases * conv.outputs <= ROWS
 
 
 def _is_far(steps: int) -> bool:
@@ -97,30 +141,35 @@ def _even(total: Index, most: Index) -> Index:
 
 
 def emit_conv_on_amx(
-    k: Loops, tile: Tile, conv: ConvLast, image: Buffer, weights: Buffer, store: Store, ask: Ask | None = None
+    k: Loops, chosen: OnAmx, results: Index, image: Buffer, weights: Buffer, store: Store, ask: Ask | None = None
 ) -> None:
-    """As `conv_last.emit_conv_last`, for a `tile` that `conv_tile_on_amx` gave.
+    """As `conv_last.emit_conv_last`, for places along two axes, the last of which has so many `results`.
 
-    `pack_runs_in_pieces` made `weights`, by runs of `run_of(conv)`, of `conv.phases` kernels.
+    `pack_runs_in_pieces` made `weights`, by runs of `run_of(conv)`, of the channels of all phases.
     """
-    axes, restored = normalised(conv.axes)
-    conv, (high, wide) = replace(conv, axes=axes), axes
+    conv, tile, count = chosen.conv, chosen.tile, chosen.neighbours
+    high, wide = conv.axes
     flat = k.view(image, (product((conv.batch, high.size, wide.size, conv.channels)),))
-    grid = Grid(axes, *_part(partial(even, k), conv, high, wide, tile.amx))
-    blocks, parts = int(weights.shape[0]) * int(weights.shape[1]), product((conv.batch, *grid.blocks))
+    grid = Grid(conv.axes, *_part(partial(even, k), conv, high, wide, tile.amx))
+    blocks, parts = int(weights.shape[0]), product((conv.batch, *grid.blocks))
     groups = named(k, "groups", minimum(blocks, div_up(tile.amx, maximum(parts, 1))))
     with tasks(k, (conv.batch, *grid.blocks, groups), conv.worth()) as (n, i, j, group):
         block = Block.at(k, grid, (i, j))
         first, beyond = (k.let("first", index(div_down(part * blocks, groups))) for part in (group, group + 1))
+
+        def place_and_store(phase: Index, place: Indices, o: Expr, value: Expr) -> None:
+            if count == 1:
+                store(n, phase, place, o, value)
+                return
+            x = place[1] * count + phase
+            with k.when(index(x) < index(results)):
+                store(n, 0, (place[0], x), o, value)
+
+        asked = None if ask is None or conv.phases > 1 else lambda places, o: ask(n, places, o)
         amx.begin(k)
         split = SplitImage.of(k, conv, grid)
         split.split(flat, n, block)
-        task = _Task(
-            k, tile, conv, grid, block, split, weights,
-            lambda phase, places, o, value: store(n, phase, restored(places), o, value),
-            None if ask is None else lambda places, o: ask(n, restored(places), o),
-        )  # fmt: skip
-        task.emit(first, beyond)
+        _Task(k, tile, conv, grid, block, split, weights, place_and_store, asked).emit(first, beyond)
         amx.end(k)
 
 
@@ -191,14 +240,13 @@ class _Task:
         return _Turn(k.let("block", first + block), number, named(k, "t", turn - of_block * count), start, steps)
 
     def _multiply(self, turn: _Turn, places: Index, count: Expr) -> None:
-        k, kernel = self.k, self._kernel(turn.block)
-        block = turn.block - kernel * int(self.weights.shape[1])
+        k, columns = self.k, 1 if _is_half(self.conv) else 2
         tiles, between = self.image.tiles(turn.t, places, turn.start), self._between(turn, count)
 
         def multiply(rows: int) -> None:
             amx.multiply_in_tiles(
-                k, turn.steps, tiles, lambda d: self.weights[kernel, block, turn.start + d, 0, 0, 0, 0],
-                PIECES, between, rows,
+                k, turn.steps, tiles, lambda d: self.weights[turn.block, turn.start + d, 0, 0, 0, 0],
+                PIECES, between, rows, columns,
             )  # fmt: skip
 
         k.branch(places - turn.t * SIDE > ROWS, lambda: multiply(2), lambda: multiply(1))
@@ -214,7 +262,7 @@ class _Task:
         return between
 
     def _asking_for_results(self, turn: _Turn) -> Between:
-        ask, outputs = self.ask, self._outputs(turn.block)
+        ask, outputs = self.ask, turn.block * SIDE
         if ask is None:
             return nothing
 
@@ -227,7 +275,7 @@ class _Task:
 
     def _asking_for_weights(self, turn: _Turn, count: Expr) -> Between:
         k, shape = self.k, [int(extent) for extent in self.weights.shape]
-        if not _is_far(shape[0] * shape[1] * self.steps):
+        if not _is_far(shape[0] * self.steps):
             return nothing
         flat, lines = k.view(self.weights, (product(shape),)), 2 * PIECES  # of a row of all tiles of a step
         following = turn.block * self.steps + turn.start + turn.steps
@@ -237,13 +285,6 @@ class _Task:
                 k.prefetch(flat, (((following + step) * ROWS + row) * (lines * DEPTH) + line * DEPTH,), LEVEL)
 
         return share_of_rows(k, _SLOTS, count, turn.t, ask)
-
-    def _kernel(self, block: Expr) -> Index:
-        return div_down(block, int(self.weights.shape[1]))
-
-    def _outputs(self, block: Expr) -> Index:
-        """The first result channel of a block."""
-        return named(self.k, "outputs", remainder(block, int(self.weights.shape[1])) * SIDE)
 
     def _complete(self, turn: _Turn, places: Index, sums: Buffer, totals: Buffer | None) -> None:
         """Finishes the sums of a turn, or adds them up until the last pass."""
@@ -260,12 +301,11 @@ class _Task:
 
     def _finish(self, turn: _Turn, places: Index, total: Callable[[Index, Expr], Expr]) -> None:
         """The results of a pair of tiles, row by row of those of the image that it has a share of."""
-        k, width, outputs = self.k, self.image.width, self._outputs(turn.block)
-        phase = remainder(self._kernel(turn.block), self.conv.phases)
-        channels = columns_of(self.conv.outputs, div_down(outputs, SIDE))
+        k, width = self.k, self.image.width
         top = named(k, "top", turn.t * SIDE)
         end = named(k, "end", minimum(top + SIDE, places))
         first = named(k, "first", div_down(top, width))
+        columns = named(k, "columns", columns_of(self.conv.phases * self.conv.outputs, turn.block))
         with k.serial(div_up(end, width) - first, name="row") as number:
             row = named(k, "row", first + number)
             start = named(k, "start", maximum(0, top - row * width))
@@ -273,4 +313,19 @@ class _Task:
             with k.serial(maximum(stop - start, 0), name="x") as i:
                 x = named(k, "x", start + i)
                 place, r = (self.block.row + row, self.block.column + x), named(k, "r", row * width + x - top)
-                k.lanes(channels, self.tile.lanes, lambda c: self.store(phase, place, outputs + c, total(r, c)))
+                self._store(turn.block, columns, place, partial(total, r))
+
+    def _store(self, block: Expr, width: Index, place: Indices, total: Callable[[Expr], Expr]) -> None:
+        """So many channels of a block, of those phases that have some in it."""
+        k, conv, outputs, first = self.k, self.conv, self.conv.outputs, block * SIDE
+        if conv.phases == 1:
+            k.lanes(width, self.tile.lanes, lambda c: self.store(0, place, first + c, total(c)))
+            return
+        lanes = math.gcd(outputs, self.tile.lanes) if outputs % _LEAST_VECTOR == 0 else 1
+        phase = named(k, "phase", div_down(first, outputs))
+        with k.serial(div_up(first + width, outputs) - phase, name="number") as number:
+            now = named(k, "now", phase + number)
+            start = named(k, "start", maximum(0, first - now * outputs))
+            end = minimum(outputs, first + width - now * outputs)
+            column = named(k, "column", now * outputs + start - first)
+            k.lanes(end - start, lanes, lambda c: self.store(now, place, start + c, total(column + c)))

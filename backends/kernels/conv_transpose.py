@@ -14,6 +14,7 @@ from tvm import tirx
 
 from tilewright.backends.kernels.conv import Conv, Load, Store, emit_conv
 from tilewright.backends.kernels.conv_last import ConvLast, emit_conv_last
+from tilewright.backends.kernels.conv_last import Store as StoreLast
 from tilewright.backends.kernels.loops import Buffer, Condition, Expr, Index, Loops, index
 from tilewright.backends.kernels.packing_conv import Spread
 from tilewright.backends.kernels.patches import Axis
@@ -75,12 +76,18 @@ def emit_conv_transpose_last(
 ) -> None:
     """`store(n, o, places, value)` for every result; operands as for `emit_conv_last` of `transposed.conv_last`."""
 
-    def interleaved(n: Index, phase: Index, places: Indices, o: Expr, value: Expr) -> None:
+    emit_conv_last(k, tile, transposed.conv_last, image, weights, interleaved(k, transposed, store))
+
+
+def interleaved(k: Loops, transposed: ConvTranspose, store: Store) -> StoreLast:
+    """What stores the results of `transposed.conv_last` by `store(n, o, places, value)`, if there are such."""
+
+    def stored(n: Index, phase: Index, places: Indices, o: Expr, value: Expr) -> None:
         where = _interleaved(transposed, places, phase)
         with k.when(_exists(transposed, where)):
             store(n, o, where, value)
 
-    emit_conv_last(k, tile, transposed.conv_last, image, weights, interleaved)
+    return stored
 
 
 def _interleaved(transposed: ConvTranspose, places: Indices, phase: Index) -> Indices:

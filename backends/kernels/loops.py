@@ -95,6 +95,7 @@ class Loops:
         self._blocks: list[list[Stmt]] = [[]]
         self._requires = False
         self._included: dict[str, None] = {}
+        self.units: dict[str, None] = {}
 
     # Parameters
 
@@ -246,6 +247,10 @@ class Loops:
     def include(self, *sources: str) -> None:
         """Functions in LLVM's language that the kernel calls, each source by itself."""
         self._included.update(dict.fromkeys(sources))
+
+    def runs_on(self, unit: str) -> None:
+        """Notes, for the ledger, what the kernel runs on beside the vector units."""
+        self.units[unit] = None
 
     def block(self) -> list[tirx.Stmt]:
         """The innermost open block."""

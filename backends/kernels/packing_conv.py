@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from tilewright.backends.kernels.packing_pieces import pack_runs_in_pieces
+
 Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
 
@@ -81,10 +83,20 @@ def packed_conv_dots_shape(shape: Sequence[int], groups: int, lanes: int, run: i
 
 def pack_conv_transpose_last(weights: Array, groups: int, spreads: Sequence[Spread], columns: int) -> Array:
     """[C, O / groups, *kernel] -> the plain convolution's weights, packed by `pack_conv_last`, phase by phase."""
+    spread = spread_by_phase(weights, groups, spreads)
+    return pack_conv_last(spread, len(spread) // weights.shape[1], columns)
+
+
+def pack_transposed_in_pieces(weights: Array, spreads: Sequence[Spread], run: int) -> Array:
+    """[C, O, *kernel] -> the plain convolution's weights, packed by `pack_runs_in_pieces`, phase by phase."""
+    return pack_runs_in_pieces(spread_by_phase(weights, 1, spreads), run)
+
+
+def spread_by_phase(weights: Array, groups: int, spreads: Sequence[Spread]) -> Array:
+    """As `spread_weights`, [groups * phases * O, C / groups, *distances]."""
     spread = spread_weights(weights, groups, spreads)
     per_phase = spread.reshape(groups, weights.shape[1], -1, *spread.shape[1:])
-    phases = per_phase.shape[2]
-    return pack_conv_last(np.swapaxes(per_phase, 1, 2).reshape(spread.shape), groups * phases, columns)
+    return np.swapaxes(per_phase, 1, 2).reshape(spread.shape)
 
 
 def pack_depthwise(weights: Array) -> Array:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,18 +28,31 @@ def pack_pieces(matrix: Array) -> Array:
     return _packed(matrix, lambda rows: rows.reshape(2, ROWS, -1))
 
 
-def pack_runs_in_pieces(weights: Array, run: int, kernels: int = 1) -> Array:
-    """float32 [kernels * O, C, *taps] -> uint16 [kernels, ceil(O / 32), steps, 3, 2, 16, 32], for inputs in order.
+def pack_runs_in_pieces(weights: Array, run: int) -> Array:
+    """float32 [O, C, *taps] -> uint16 [ceil(O / 32), steps, 3, 2, 16, 32], for inputs in order.
 
     A sum goes over runs of so many products: over the channels, or the taps of the last axis and the channels. Each run
     is padded with zeros to whole steps. Row j of a tile has rows 2 * j and 2 * j + 1 of the step side by side.
     """
-    packed = aligned_empty(packed_runs_shape(weights.shape, run, kernels), np.dtype(np.uint16))
-    for kernel, into in zip(np.split(weights, kernels), packed, strict=True):
-        sums = np.moveaxis(kernel, (0, 1), (-1, -2)).reshape(-1, run, len(kernel))
-        padded = np.pad(sums, ((0, 0), (0, -run % DEPTH), (0, 0))).reshape(-1, len(kernel))
-        into[:] = _packed(padded, lambda rows: rows.reshape(ROWS, 2, -1).swapaxes(0, 1))
-    return packed
+    sums = np.moveaxis(weights, (0, 1), (-1, -2)).reshape(-1, run, len(weights))
+    padded = np.pad(sums, ((0, 0), (0, -run % DEPTH), (0, 0))).reshape(-1, len(weights))
+    return _packed(padded, lambda rows: rows.reshape(ROWS, 2, -1).swapaxes(0, 1))
+
+
+def packed_runs_shape(outputs: int, terms: int, run: int) -> tuple[int, ...]:
+    """The shape that `pack_runs_in_pieces` makes of weights for so many result channels, each a sum of `terms`."""
+    return packed_pieces_shape(terms // run * -(-run // DEPTH) * DEPTH, outputs)
+
+
+def pack_widened(weights: Array, taps: int, neighbours: int, stride: int, run: int) -> Array:
+    """[O, C, *, taps] -> what `pack_runs_in_pieces` makes of the channels of neighbouring results together.
+
+    These lie along the axis of so many `taps`, so many inputs apart: the windows are shifted against each other.
+    """
+    outputs, channels = weights.shape[:2]
+    rows, reach = weights.reshape(outputs, channels, -1, taps), stride * (neighbours - 1)
+    shifts = [(stride * number, reach - stride * number) for number in range(neighbours)]
+    return pack_runs_in_pieces(np.concatenate([np.pad(rows, ((0, 0), (0, 0), (0, 0), shift)) for shift in shifts]), run)
 
 
 def _packed(matrix: Array, halves: Callable[[Array], Array]) -> Array:
@@ -66,13 +78,6 @@ def pieces_of(numbers: Array) -> list[Array]:
         with np.errstate(invalid="ignore"):  # of infinite numbers
             rest = rest - upper.view(np.float32)
     return pieces
-
-
-def packed_runs_shape(shape: Sequence[int], run: int, kernels: int = 1) -> tuple[int, ...]:
-    """The shape that `pack_runs_in_pieces` makes of weights of the given shape."""
-    outputs, *sums = shape
-    steps = math.prod(sums) // run * -(-run // DEPTH)
-    return (kernels, *packed_pieces_shape(steps * DEPTH, outputs // kernels))
 
 
 def packed_pieces_shape(depth: int, columns: int) -> tuple[int, ...]:

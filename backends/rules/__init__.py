@@ -76,7 +76,7 @@ RULES: tuple[Rule, ...] = (
 
 @dataclass(frozen=True)
 class Emitted:
-    """A kernel as TIR, the rule that made it, and how each input has to be packed (None: as it is)."""
+    """A kernel as TIR, the rule that made it and the units it needs, and how each input is packed (None: as it is)."""
 
     func: tirx.PrimFunc
     rule: str
@@ -94,5 +94,5 @@ def emit_text(text: str, name: str, target: Target) -> Emitted:
             continue
         layouts = rule.emit(group)
         packings = tuple(layouts[v].packing if v in layouts else None for v in body.inputs)
-        return Emitted(group.k.func(), rule.name, packings)
+        return Emitted(group.k.func(), ", ".join([rule.name, *group.k.units]), packings)
     raise BuildError(f"no schedule rule fits the kernel {name}: {'; '.join(reasons)}")

@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from tilewright.backends.kernels.amx_conv import conv_tile_on_amx
+from tilewright.backends.kernels.amx_conv import choose_on_amx
 from tilewright.backends.kernels.conv_deep import emit_conv_deep, step_of
 from tilewright.backends.kernels.conv_last import ConvLast, tile_of
 from tilewright.backends.kernels.gemm import DEEP
@@ -43,7 +43,7 @@ def declines(group: Group) -> str:
         return "its images are large"
     if _padded(conv) > _COPIED:
         return "a padded copy of its images would be large"
-    if node.inputs[0].dtype == "float32" and conv_tile_on_amx(Vectors.of(group.target), conv):
+    if node.inputs[0].dtype == "float32" and choose_on_amx(Vectors.of(group.target), conv):
         return "AMX computes it"
     if tile_of(Vectors.of(group.target), conv, node.inputs[0].dtype).dots:
         return "has few result channels"

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from tilewright.backends.kernels.amx_conv import conv_tile_on_amx, emit_conv_on_amx
-from tilewright.backends.kernels.conv_last import Ask, ConvLast, emit_conv_last, run_of, tile_of
+from tilewright.backends.kernels.amx_conv import OnAmx, choose_on_amx, emit_conv_on_amx
+from tilewright.backends.kernels.conv_last import Ask, ConvLast, Store, emit_conv_last, run_of, tile_of
 from tilewright.backends.kernels.group import Group, Layout
-from tilewright.backends.kernels.loops import Expr, Index
+from tilewright.backends.kernels.loops import Buffer, Expr, Index
 from tilewright.backends.kernels.packing_conv import (
     pack_conv_dots,
     pack_conv_last,
     packed_conv_dots_shape,
     packed_conv_last_shape,
 )
-from tilewright.backends.kernels.packing_pieces import pack_runs_in_pieces, packed_runs_shape
+from tilewright.backends.kernels.packing_pieces import pack_widened, packed_runs_shape
+from tilewright.backends.kernels.patches import normalised
 from tilewright.backends.kernels.ranges import Indices
 from tilewright.backends.kernels.tile import Tile, Vectors
 from tilewright.backends.rules.conv import window_axes
@@ -47,25 +48,42 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     image, weights, *bias = node.inputs
     conv = sizes(group, node)
     machine = Vectors.of(group.target)
-    amx = conv_tile_on_amx(machine, conv) if image.dtype == "float32" else None
-    tile = amx or tile_of(machine, conv, image.dtype)
-    layouts = {weights: _packed(conv, tile, weights.shape)}
+    amx = choose_on_amx(machine, conv) if image.dtype == "float32" else None
+    tile = tile_of(machine, conv, image.dtype)
+    layouts = {weights: _in_pieces(amx, conv) if amx else _packed(conv, tile, weights.shape)}
     group.place(layouts, held=node.results[0])
     finish = group.finisher(node.results[0])
 
     def store(n: Index, phase: Index, places: Indices, o: Expr, value: Expr) -> None:
         finish((n, *places, o), value + group.tensors[bias[0]](o) if bias else value)
 
-    computed = emit_conv_on_amx if tile.in_pieces else emit_conv_last
-    ask = ahead(group, node.results[0], level=2 if tile.in_pieces else 1)
-    computed(group.k, tile, conv, group.inputs[image], group.inputs[weights], store, ask)
+    operands = group.inputs[image], group.inputs[weights]
+    if amx:
+        emit_on_amx(group, amx, conv, operands, store, ahead(group, node.results[0], level=2))
+    else:
+        emit_conv_last(group.k, tile, conv, *operands, store, ahead(group, node.results[0]))
     return layouts
 
 
+def emit_on_amx(
+    group: Group, amx: OnAmx, conv: ConvLast, operands: tuple[Buffer, Buffer], store: Store, ask: Ask | None = None
+) -> None:
+    """As `emit_conv_last`, for the axes of `conv`."""
+    axes, restored = normalised(conv.axes)
+    emit_conv_on_amx(
+        group.k, amx, axes[-1].results, *operands,
+        lambda n, phase, places, o, value: store(n, phase, restored(places), o, value),
+        None if ask is None else lambda n, places, o: ask(n, restored(places), o),
+    )  # fmt: skip
+
+
+def _in_pieces(amx: OnAmx, conv: ConvLast) -> Layout:
+    run, wide = run_of(amx.conv), normalised(conv.axes)[0][-1]
+    packing = partial(pack_widened, taps=wide.kernel, neighbours=amx.neighbours, stride=wide.stride, run=run)
+    return Layout(packing, packed_runs_shape(amx.conv.phases * amx.conv.outputs, amx.conv.terms, run), "uint16")
+
+
 def _packed(conv: ConvLast, tile: Tile, shape: Sequence[int]) -> Layout:
-    if tile.in_pieces:
-        run = run_of(conv)
-        return Layout(partial(pack_runs_in_pieces, run=run), packed_runs_shape(shape, run), "uint16")
     if tile.dots:
         packing = partial(pack_conv_dots, groups=conv.groups, lanes=tile.dots, run=run_of(conv))
         return Layout(packing, packed_conv_dots_shape(shape, conv.groups, tile.dots, run_of(conv)))

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
+from tilewright.backends.kernels.amx_conv import OnAmx, choose_on_amx
+from tilewright.backends.kernels.conv_last import run_of
 from tilewright.backends.kernels.conv_transpose import (
     ConvTranspose,
     emit_conv_transpose,
     emit_conv_transpose_last,
+    interleaved,
 )
 from tilewright.backends.kernels.group import Group, Layout
 from tilewright.backends.kernels.loops import Expr, Index
@@ -16,11 +19,14 @@ from tilewright.backends.kernels.packing_conv import (
     Spread,
     pack_conv_transpose,
     pack_conv_transpose_last,
+    pack_transposed_in_pieces,
     packed_conv_last_shape,
     packed_conv_shape,
 )
+from tilewright.backends.kernels.packing_pieces import packed_runs_shape
 from tilewright.backends.kernels.ranges import Indices
 from tilewright.backends.kernels.tile import Vectors, choose_tile
+from tilewright.backends.rules.conv_last import emit_on_amx
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.dims import Dim
 from tilewright.ir.graph import Node, Value
@@ -72,6 +78,8 @@ def _emit_last(group: Group, node: Node) -> Mapping[Value, Layout]:
     image, weights, *bias = node.inputs
     transposed = _sizes(group, node)
     conv, groups = transposed.conv_last, transposed.groups
+    if amx := choose_on_amx(Vectors.of(group.target), conv):
+        return _emit_on_amx(group, node, transposed, amx)
     tile = choose_tile(Vectors.of(group.target), conv.per_group)
     packing = partial(pack_conv_transpose_last, groups=groups, spreads=transposed.spreads, columns=tile.columns)
     plain = (conv.outputs * conv.phases, conv.depth, *(axis.kernel for axis in conv.axes))
@@ -83,6 +91,23 @@ def _emit_last(group: Group, node: Node) -> Mapping[Value, Layout]:
         finish((n, *places, o), value + group.tensors[bias[0]](o) if bias else value)
 
     emit_conv_transpose_last(group.k, tile, transposed, group.inputs[image], group.inputs[weights], store)
+    return layouts
+
+
+def _emit_on_amx(group: Group, node: Node, transposed: ConvTranspose, amx: OnAmx) -> Mapping[Value, Layout]:
+    image, weights, *bias = node.inputs
+    run = run_of(amx.conv)
+    packing = partial(pack_transposed_in_pieces, spreads=transposed.spreads, run=run)
+    shape = packed_runs_shape(amx.conv.phases * amx.conv.outputs, amx.conv.terms, run)
+    layouts = {weights: Layout(packing, shape, "uint16")}
+    group.place(layouts, held=node.results[0])
+    finish = group.finisher(node.results[0])
+
+    def store(n: Index, o: Index, places: Indices, value: Expr) -> None:
+        finish((n, *places, o), value + group.tensors[bias[0]](o) if bias else value)
+
+    operands = group.inputs[image], group.inputs[weights]
+    emit_on_amx(group, amx, transposed.conv_last, operands, interleaved(group.k, transposed, store))
     return layouts
 
 

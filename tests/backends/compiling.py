@@ -8,6 +8,7 @@ import numpy as np
 
 from tests.strategies import random_array
 from tilewright.backends import CompiledModel, compile_graph, parse_target
+from tilewright.backends.target import Target
 from tilewright.ir import Array, Graph, Value
 from tilewright.ir.interpret import run
 from tilewright.ir.op import Kind
@@ -23,9 +24,9 @@ NARROW = ("float16", "bfloat16")  # computed in float32, so that the last roundi
 ADDING = ("resize", "cumsum", "scatter_elements", "scatter_nd", "lstm", "quantized_lstm", "gru", "rnn")
 
 
-def compiled(graph: Graph, *, strict: bool = True) -> CompiledModel:
+def compiled(graph: Graph, target: Target = TARGET, *, strict: bool = True) -> CompiledModel:
     """The graph, fused and built, for two threads."""
-    return compile_graph(pipeline.run(graph, (fuse,)), TARGET, threads=2, strict=strict)
+    return compile_graph(pipeline.run(graph, (fuse,)), target, threads=2, strict=strict)
 
 
 def named(outputs: Sequence[Value], inputs: Sequence[Value]) -> Graph:

@@ -159,3 +159,26 @@ def test_report_without_a_profile(looping: Any) -> None:
     assert "loop" in {row.kernel for row in report.rows}
     assert {row.seconds for row in report.rows} == {0.0}
     assert max(row.flops for row in report.rows) > 0
+
+
+CHOSEN = """<ir_version: 8, opset_import: ["" : 17]>
+chosen (float[n] x, float[8, 6] w) => (float[m, 6] y) {
+    i = NonZero(x)
+    j = Transpose(i)
+    shape = Constant <value = int64[2] {1, 8}> ()
+    k = Expand(j, shape)
+    f = Cast <to = 1> (k)
+    y = MatMul(f, w)
+}"""
+
+
+def test_arithmetic_of_sizes_that_depend_on_data() -> None:
+    """They are known when the model has run."""
+    model = tw.compile(onnx.parser.parse_model(CHOSEN), check=False)
+    x, w = np.zeros(20, np.float32), np.ones((8, 6), np.float32)
+    x[:13] = 1
+    product = "MatMul"
+    [before] = [row for row in model.report({"x": x, "w": w}, profile=False).rows if product in str(row.sources)]
+    [row] = [row for row in model.report({"x": x, "w": w}, repeats=1).rows if product in str(row.sources)]
+    assert before.flops == 0
+    assert row.flops >= 2 * 13 * 8 * 6

@@ -37,12 +37,26 @@ def product(x: Value) -> Value:
 
 
 def large_product(x: Value) -> Value:
-    return apply("gelu", apply("matmul", x, weight(200, 300)))
+    return apply("gelu", apply("matmul", x, weight(200, 768)))
 
 
 def large_convolution(x: Value) -> Value:
     attrs = {"strides": (2, 2), "channels_last": True}
     return apply("maximum", image_kernel(x, weight(128, 64, 3, 3), **attrs), constant(0, "float32"))
+
+
+def small_product(x: Value) -> Value:
+    return apply("gelu", apply("matmul", x, weight(124, 150)))
+
+
+def wide_windows(x: Value) -> Value:
+    """Of which AMX computes neighbours together."""
+    return apply("gelu", image_kernel(x, weight(8, 8, 3, 39), pads=(1, 19, 1, 19), channels_last=True))
+
+
+def transposed_convolution(x: Value) -> Value:
+    attrs: dict[str, Any] = {"strides": (2, 2), "pads": (1, 0, 1, 0), "dilations": (1, 1), "output_padding": (1, 0)}
+    return apply("gelu", apply("conv_transpose", x, weight(64, 24, 3, 2), channels_last=True, **attrs))
 
 
 def integer_product(x: Value) -> Value:
@@ -98,6 +112,9 @@ def exponential(x: Value) -> Value:
 CASES: dict[str, tuple[Callable[[Value], Value], tuple[Any, ...], tuple[dict[str, int], ...]]] = {
     "product": (product, ("m", 24), ({"m": 1}, {"m": 29})),
     "large product": (large_product, ("m", 200), ({"m": 1}, {"m": 200}, {"m": 301})),
+    "small product": (small_product, (500, 124), ({},)),
+    "wide windows": (wide_windows, (1, "h", "w", 8), ({"h": 5, "w": 9}, {"h": 33, "w": 61})),
+    "transposed convolution": (transposed_convolution, (1, "h", "w", 64), ({"h": 5, "w": 9}, {"h": 33, "w": 60})),
     "large convolution": (large_convolution, (1, "h", "w", 64), ({"h": 5, "w": 9}, {"h": 33, "w": 60})),
     "integer product": (integer_product, ("m", 64), ({"m": 1}, {"m": 29})),
     "product of pairs": (product_of_pairs, ("m", 64), ({"m": 1}, {"m": 29})),
@@ -148,6 +165,17 @@ def test_result_is_the_same(case: str, cpu: str) -> None:
     model = compile_graph(fused, target, threads=2, strict=True)
     for each in sizes:
         assert_same(graph, model, drawn(graph, each))
+
+
+@pytest.mark.parametrize("case", ["large product", "small product", "large convolution", "wide windows"])
+def test_the_ledger_says_what_runs_on_amx(case: str) -> None:
+    fused = pipeline.run(graph_of(case)[0], (fuse,))
+    specs = tuple(lower.kernel_specs(fused).values())
+    with_amx, without = (
+        {kernel.rule for kernel in build_kernels(specs, parse_target(f"llvm -mcpu={cpu} -num-cores=2")).values()}
+        for cpu in ("sapphirerapids", "sapphirerapids -mattr=-amx-tile")
+    )
+    assert with_amx == {f"{rule}, AMX" for rule in without}
 
 
 SUMMING = ("alderlake", "cascadelake", "x86-64-v4 -mattr=+avx512vnni,-avx512bw")

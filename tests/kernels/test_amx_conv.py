@@ -10,10 +10,10 @@ import pytest
 from tests.kernels.built import NATIVE, Array, Built, normal
 from tests.kernels.guarded import before_a_forbidden_page
 from tests.kernels.test_conv import Case, close
-from tilewright.backends.kernels.amx_conv import conv_tile_on_amx, emit_conv_on_amx
+from tilewright.backends.kernels.amx_conv import OnAmx, choose_on_amx, emit_conv_on_amx, widened
 from tilewright.backends.kernels.conv_last import ConvLast, run_of
 from tilewright.backends.kernels.loops import Expr, Index, Loops
-from tilewright.backends.kernels.packing_pieces import SIDE, pack_runs_in_pieces, packed_runs_shape
+from tilewright.backends.kernels.packing_pieces import SIDE, pack_widened, packed_runs_shape
 from tilewright.backends.kernels.patches import Axis
 from tilewright.backends.kernels.ranges import Indices
 from tilewright.backends.kernels.tile import Tile, Vectors
@@ -40,35 +40,47 @@ CASES = {
     "large": Case(512, (3, 150), (32, 512, 1, 3), pads=(0, 1, 0, 1)),
 }
 
+FEW = {
+    "wide windows": (Case(8, (9, 50), (8, 8, 3, 39), pads=(1, 19, 1, 19)), 4),
+    "strided": (Case(8, (14, 40), (8, 8, 5, 5), (1, 3), (2, 1, 2, 1)), 3),
+    "an odd width": (Case(12, (7, 37), (12, 12, 1, 4)), 2),
+    "narrow": (Case(16, (20, 3), (4, 16, 3, 3), pads=(1, 1, 1, 1)), 8),
+    "a channel": (Case(3, (16, 33), (1, 3, 5, 5), pads=(2, 2, 2, 2)), 7),
+}
+
 
 def conv_of(case: Case, batch: Index, size: tuple[Index, ...]) -> ConvLast:
     axes = tuple(Axis(extent, *window) for extent, window in zip(size, case.windows, strict=True))
     return ConvLast(batch, case.channels, case.weights[0], 1, axes)
 
 
-def emitted(k: Loops, case: Case, batch: Index, size: tuple[Index, ...]) -> None:
+def emitted(k: Loops, case: Case, batch: Index, size: tuple[Index, ...], neighbours: int) -> None:
     """Twice the convolution."""
-    conv = conv_of(case, batch, size)
+    plain = conv_of(case, batch, size)
+    chosen = OnAmx(TILE, widened(plain, neighbours), neighbours)
     x = k.buffer("x", (batch, *size, case.channels))
-    w = k.buffer("w", packed_runs_shape(case.weights, run_of(conv)), "uint16")
-    y = k.buffer("y", (batch, *(axis.results for axis in conv.axes), conv.outputs))
+    shape = packed_runs_shape(neighbours * plain.outputs, chosen.conv.terms, run_of(chosen.conv))
+    w = k.buffer("w", shape, "uint16")
+    y = k.buffer("y", (batch, *(axis.results for axis in plain.axes), plain.outputs))
 
     def store(n: Index, phase: Index, places: Indices, o: Expr, value: Expr) -> None:
         k.store(y, (n, *places, o), value * 2.0)
 
-    emit_conv_on_amx(k, TILE, conv, x, w, store)
+    emit_conv_on_amx(k, chosen, plain.axes[-1].results, x, w, store)
 
 
-def run(case: Case, batch: int, dynamic: bool) -> tuple[Array, Array]:
+def run(case: Case, batch: int, dynamic: bool, neighbours: int) -> tuple[Array, Array]:
     k = Loops("conv")
     size: tuple[Index, ...] = tuple(k.dim(f"size{i}") for i in range(2)) if dynamic else case.size
-    emitted(k, case, k.dim("n") if dynamic else batch, size)
+    emitted(k, case, k.dim("n") if dynamic else batch, size, neighbours)
     image, weights = normal(batch, case.channels, *case.size), normal(*case.weights, seed=1)
     expected = np.moveaxis(case.reference("conv", image, weights), 1, -1) * 2
     last = before_a_forbidden_page(np.ascontiguousarray(np.moveaxis(image, 1, -1)))
     result = aligned_empty(expected.shape, last.dtype)
     result.fill(np.nan)
-    packed = before_a_forbidden_page(pack_runs_in_pieces(weights, run_of(conv_of(case, 1, case.size))))
+    plain = conv_of(case, 1, case.size)
+    wide, products = plain.axes[-1], run_of(widened(plain, neighbours))
+    packed = before_a_forbidden_page(pack_widened(weights, wide.kernel, neighbours, wide.stride, products))
     Built(k).run(last, packed, result)
     return result, expected
 
@@ -77,24 +89,33 @@ def run(case: Case, batch: int, dynamic: bool) -> tuple[Array, Array]:
 @pytest.mark.parametrize("dynamic", [False, True], ids=["fixed", "run-time"])
 @pytest.mark.parametrize("name", CASES)
 def test_conv_on_amx(name: str, dynamic: bool) -> None:
-    close(*run(CASES[name], 3, dynamic))
+    close(*run(CASES[name], 3, dynamic, 1))
+
+
+@pytest.mark.skipif(not NATIVE.amx, reason="this processor has no AMX, or the system does not let us use it")
+@pytest.mark.parametrize("dynamic", [False, True], ids=["fixed", "run-time"])
+@pytest.mark.parametrize("name", FEW)
+def test_neighbours_on_amx(name: str, dynamic: bool) -> None:
+    """Results whose channels are computed together."""
+    case, neighbours = FEW[name]
+    close(*run(case, 3, dynamic, neighbours))
 
 
 @pytest.mark.parametrize("name", ["same padding", "channels are no whole steps", "many steps"])
 def test_convolutions_on_amx_are_built_everywhere(name: str) -> None:
     """Even where they cannot run."""
     k = Loops("conv")
-    emitted(k, CASES[name], k.dim("n"), CASES[name].size)
+    emitted(k, CASES[name], k.dim("n"), CASES[name].size, 1)
     assert compile_function(k.func(), k.name, parse_target("llvm -mcpu=sapphirerapids"))
 
 
 def test_amx_is_for_convolutions_that_are_worth_it() -> None:
     machine, case = Vectors(amx=2), CASES["many steps"]
     conv = conv_of(case, 1, (40, 40))
-    assert conv_tile_on_amx(machine, conv) is not None
-    assert conv_tile_on_amx(Vectors(), conv) is None
-    assert conv_tile_on_amx(machine, replace(conv, channels=3)) is None
-    assert conv_tile_on_amx(machine, replace(conv, groups=160)) is None
-    assert conv_tile_on_amx(machine, conv_of(case, 1, (5, 5))) is None
+    assert choose_on_amx(machine, conv) is not None
+    assert choose_on_amx(Vectors(), conv) is None
+    assert choose_on_amx(machine, replace(conv, channels=3)) is None
+    assert choose_on_amx(machine, replace(conv, groups=160)) is None
+    assert choose_on_amx(machine, conv_of(case, 1, (5, 5))) is None
     wide = Case(2048, (33, 33), (256, 2048, 3, 3), pads=(6, 6, 6, 6), dilations=(6, 6))
-    assert conv_tile_on_amx(machine, conv_of(wide, 1, wide.size)) is None
+    assert choose_on_amx(machine, conv_of(wide, 1, wide.size)) is None

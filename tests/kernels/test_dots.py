@@ -11,8 +11,10 @@ from tests.backends.compiling import assert_same, compiled, drawn, named
 from tilewright.backends.kernels.dots import choose_dots
 from tilewright.backends.kernels.packing_conv import pack_conv_dots, packed_conv_dots_shape
 from tilewright.backends.kernels.tile import Vectors
+from tilewright.backends.target import parse_target
 from tilewright.ir import Value, apply, constant, input_value, tensor
 
+VECTORS = parse_target("llvm -mcpu=native -mattr=-amx-tile")
 WIDE, MIDDLE = Vectors(16, 32, fuses=True), Vectors(8, 16, fuses=True)
 
 
@@ -41,7 +43,7 @@ def test_result_is_the_reference(name: str) -> None:
     plain = {"strides": (1,) * axes, "dilations": (1,) * axes, "groups": 1}
     y = apply("conv", x, weight(*kernel), weight(kernel[0]), channels_last=True, **{**plain, **attrs})
     graph = named([apply("maximum", y, constant(0, "float32"))], [x])
-    model = compiled(graph)
+    model = compiled(graph, VECTORS)
     for sizes in ({"n": 1, "h": 3, "w": 45}, {"n": 2, "h": 17, "w": 64}):
         assert_same(graph, model, drawn(graph, sizes))
         assert [row.origin for row in model.report(drawn(graph, sizes), repeats=1).rows] == ["conv, channels last"]
@@ -54,7 +56,7 @@ def test_what_lies_behind_a_sum_is_not_read() -> None:
     graph = named([y], [x])
     image = np.ones((1, 1, 4, 24), np.float32)
     image[:, :, 1::2] = np.nan
-    assert_same(graph, compiled(graph), {"x": image})
+    assert_same(graph, compiled(graph, VECTORS), {"x": image})
 
 
 @pytest.mark.parametrize(
