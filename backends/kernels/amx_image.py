@@ -2,7 +2,8 @@
 
 All of it is split once, with the padding, pixel behind pixel. The inputs of a run of products, which are those of the
 neighbouring taps of a row, then lie there side by side, and those of neighbouring results the results' stride apart: a
-tile of them is loaded as it lies there. Behind a run's end lie numbers that do not belong to it; their weights are 0.
+tile of them is loaded as it lies there. The last step of a run ends where the run does. Behind a run that is shorter
+than a step lie numbers that do not belong to it; their weights are 0.
 """
 
 from __future__ import annotations
@@ -138,4 +139,7 @@ class SplitImage:
         run = div_down(step, per_run)
         down = div_down(run, per_row)
         across = (run - down * per_row) * (wide.dilation * self.conv.channels)
-        return down * high.dilation * self.pitch + across + (step - run * per_run) * DEPTH
+        within = (step - run * per_run) * DEPTH
+        if length > DEPTH and length % DEPTH:
+            within = minimum(within, length - DEPTH)
+        return down * high.dilation * self.pitch + across + within

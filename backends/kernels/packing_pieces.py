@@ -32,11 +32,15 @@ def pack_runs_in_pieces(weights: Array, run: int) -> Array:
     """float32 [O, C, *taps] -> uint16 [ceil(O / 32), steps, 3, 2, 16, 32], for inputs in order.
 
     A sum goes over runs of so many products: over the channels, or the taps of the last axis and the channels. Each run
-    is padded with zeros to whole steps. Row j of a tile has rows 2 * j and 2 * j + 1 of the step side by side.
+    is filled up with zeros to whole steps, the last of which ends where the run does: the zeros come before the numbers
+    that are left, or behind those of a run that is shorter than a step. Row j of a tile has rows 2 * j and 2 * j + 1 of
+    the step side by side.
     """
     sums = np.moveaxis(weights, (0, 1), (-1, -2)).reshape(-1, run, len(weights))
-    padded = np.pad(sums, ((0, 0), (0, -run % DEPTH), (0, 0))).reshape(-1, len(weights))
-    return _packed(padded, lambda rows: rows.reshape(ROWS, 2, -1).swapaxes(0, 1))
+    zeros = np.zeros((len(sums), -run % DEPTH, len(weights)), weights.dtype)
+    whole = run if run < DEPTH else run // DEPTH * DEPTH
+    filled = np.concatenate([sums[:, :whole], zeros, sums[:, whole:]], axis=1).reshape(-1, len(weights))
+    return _packed(filled, lambda rows: rows.reshape(ROWS, 2, -1).swapaxes(0, 1))
 
 
 def packed_runs_shape(outputs: int, terms: int, run: int) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -69,13 +70,17 @@ def emitted(k: Loops, case: Case, batch: Index, size: tuple[Index, ...], neighbo
     emit_conv_on_amx(k, chosen, plain.axes[-1].results, x, w, store)
 
 
-def run(case: Case, batch: int, dynamic: bool, neighbours: int) -> tuple[Array, Array]:
+def run(
+    case: Case, batch: int, dynamic: bool, neighbours: int, image: Callable[[Array], None] = lambda _: None
+) -> tuple[Array, Array]:
+    """The result and the reference; `image` may change the image before."""
     k = Loops("conv")
     size: tuple[Index, ...] = tuple(k.dim(f"size{i}") for i in range(2)) if dynamic else case.size
     emitted(k, case, k.dim("n") if dynamic else batch, size, neighbours)
-    image, weights = normal(batch, case.channels, *case.size), normal(*case.weights, seed=1)
-    expected = np.moveaxis(case.reference("conv", image, weights), 1, -1) * 2
-    last = before_a_forbidden_page(np.ascontiguousarray(np.moveaxis(image, 1, -1)))
+    pixels, weights = normal(batch, case.channels, *case.size), normal(*case.weights, seed=1)
+    image(pixels)
+    expected = np.moveaxis(case.reference("conv", pixels, weights), 1, -1) * 2
+    last = before_a_forbidden_page(np.ascontiguousarray(np.moveaxis(pixels, 1, -1)))
     result = aligned_empty(expected.shape, last.dtype)
     result.fill(np.nan)
     plain = conv_of(case, 1, case.size)
@@ -99,6 +104,19 @@ def test_neighbours_on_amx(name: str, dynamic: bool) -> None:
     """Results whose channels are computed together."""
     case, neighbours = FEW[name]
     close(*run(case, 3, dynamic, neighbours))
+
+
+@pytest.mark.skipif(not NATIVE.amx, reason="this processor has no AMX, or the system does not let us use it")
+@pytest.mark.parametrize("name", ["channels are no whole steps", "few channels", "same padding", "whole rows of tiles"])
+def test_what_windows_do_not_reach_does_not_matter(name: str) -> None:
+    """A number that is none makes none of the results that read it, and of no others."""
+    case = CASES[name]
+
+    def spoil(image: Array) -> None:
+        image[..., 4, 7] = np.nan
+
+    result, expected = run(case, 1, False, 1, spoil)
+    np.testing.assert_array_equal(np.isnan(result), np.isnan(expected))
 
 
 @pytest.mark.parametrize("name", ["same padding", "channels are no whole steps", "many steps"])
