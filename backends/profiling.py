@@ -114,7 +114,7 @@ class _Run:
         for calls, step in zip(self.calls, call_steps(program), strict=True):
             if isinstance(step, KernelCall):
                 for span in calls:
-                    given = zip(step.outputs, span.arrays[len(step.inputs) :], strict=False)
+                    given = zip(step.outputs, span.arrays[-len(step.outputs) :], strict=True)
                     dims = (pair for result, a in given for pair in zip(result.spec.dims, a.shape, strict=True))
                     for dim, size in dims:
                         found.setdefault(str(dim), set()).add(size)

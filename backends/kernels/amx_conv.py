@@ -21,7 +21,7 @@ from tilewright.backends.kernels.amx_image import SplitImage, width_in_tiles
 from tilewright.backends.kernels.amx_right import columns_of, share_of_rows
 from tilewright.backends.kernels.conv_last import Ask, ConvLast, Store, reads, run_of, tile_of
 from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, const, index, minimum
-from tilewright.backends.kernels.packing_pieces import DEPTH, PIECES, ROWS, SIDE
+from tilewright.backends.kernels.packing_pieces import DEPTH, PIECES, ROWS, SIDE, packed_runs_shape
 from tilewright.backends.kernels.patches import Axis, Block, Grid, even, normalised
 from tilewright.backends.kernels.ranges import Indices, div_down, div_up, maximum, named, product, tasks
 from tilewright.backends.kernels.tile import Tile, Vectors
@@ -45,23 +45,40 @@ _BETTER = 1.05  # so much faster AMX must be
 
 @dataclass(frozen=True)
 class OnAmx:
-    """How a convolution is computed: as `conv`, whose phases are `neighbours` results of a row, unless that is 1."""
+    """How a convolution is computed: as `conv`.
+
+    That is the convolution itself, but with two axes, or what `widened` makes of it for several `neighbours`.
+    """
 
     tile: Tile
     conv: ConvLast
     neighbours: int = 1
 
+    @property
+    def run(self) -> int:
+        """By which the weights are packed."""
+        return run_of(self.conv)
 
-def choose_on_amx(machine: Vectors, conv: ConvLast) -> OnAmx | None:
-    """How AMX computes a convolution best, or None where the vector units are better."""
+    @property
+    def packed_shape(self) -> tuple[int, ...]:
+        """That of the weights."""
+        return packed_runs_shape(self.conv.phases * self.conv.outputs, self.conv.terms, self.run)
+
+
+def choose_on_amx(machine: Vectors, conv: ConvLast, *, widens: bool = True) -> OnAmx | None:
+    """How AMX computes a convolution best, or None where the vector units are better.
+
+    `widens`: whether neighbouring results may be computed as one.
+    """
     axes = normalised(conv.axes)[0]
-    if not machine.amx or conv.groups > 1 or len(axes) != 2:
+    if not machine.amx or conv.groups > 1 or len(axes) != 2 or conv.work == 0:
         return None
     places = [axis.results for axis in axes]
     if all(isinstance(size, int) for size in places) and product(places) < _LEAST_PLACES:
         return None
     conv = replace(conv, axes=axes)
-    costs = {count: _cost(widened(conv, count), machine.amx) / count for count in _neighbours(conv)}
+    counts = _neighbours(conv) if widens else [1]
+    costs = {count: _cost(widened(conv, count), machine.amx, count) / count for count in counts}
     best = min(costs, key=lambda count: costs[count])
     if costs[best] * _BETTER > _cost_on_vectors(machine, conv):
         return None
@@ -86,10 +103,13 @@ def widened(conv: ConvLast, count: int) -> ConvLast:
     return replace(conv, axes=(*high, wider), phases=count)
 
 
-def _cost(conv: ConvLast, cores: int) -> float:
+def _cost(conv: ConvLast, cores: int, neighbours: int) -> float:
     """Nanoseconds for `SIDE` results, about."""
-    high, wide = (a if isinstance(a.results, int) else Axis(_SIZE, a.kernel, a.stride, a.dilation) for a in conv.axes)
-    rows, columns = (int(size) for size in _part(_even, conv, high, wide, cores))
+    high, wide = (
+        a if isinstance(a.results, int) else replace(a, size=_SIZE, before=0, after=0, count=-(-_SIZE // count))
+        for a, count in zip(conv.axes, (1, neighbours), strict=True)
+    )
+    rows, columns = (int(size) for size in _part(_parts, conv, high, wide, cores))
     pairs = -(-int(width_in_tiles(high, wide, columns)) * rows // SIDE)
     blocks, steps = -(-conv.phases * conv.outputs // SIDE), _steps(conv)
     fetch = _FETCH if _is_far(blocks * steps) else 0
@@ -125,17 +145,20 @@ def _is_far(steps: int) -> bool:
 
 
 def _part(
-    even: Callable[[Index, Index], Index], conv: ConvLast, high: Axis, wide: Axis, cores: int
+    parts: Callable[[Index, Index], Index], conv: ConvLast, high: Axis, wide: Axis, cores: int
 ) -> tuple[Index, Index]:
-    """Rows and columns of results of a task: whole rows if they fit. `even` makes equal parts of at most so many."""
+    """Rows and columns of results of a task: whole rows if they fit, unless the cores would have too few tasks.
+
+    `parts` gives the size of equal parts of at most so many.
+    """
     results, budget = product((high.results, wide.results)), max(SIDE, _NUMBERS // (conv.channels * wide.stride))
     if isinstance(results, int):
         budget = min(budget, max(_PLACES, results // (_TASKS * cores)))
-    columns = even(wide.results, budget)
-    return even(high.results, maximum(1, div_down(budget, columns * high.stride))), columns
+    columns = parts(wide.results, budget)
+    return parts(high.results, maximum(1, div_down(budget, columns * high.stride))), columns
 
 
-def _even(total: Index, most: Index) -> Index:
+def _parts(total: Index, most: Index) -> Index:
     """As `patches.even`, of numbers that are known."""
     return maximum(1, div_up(total, maximum(1, div_up(total, most))))
 

@@ -37,8 +37,9 @@ def _is_linear(high: Axis, wide: Axis, columns: Index) -> bool:
 
 @dataclass(frozen=True)
 class SplitImage:
-    """The pieces are `plane` elements apart and the rows `pitch`, for rows of `width` results (see `width_in_tiles`).
+    """From the first piece of a number to the second are `plane` elements, and `pitch` from row to row.
 
+    To the tiles, a row of results has `width` of them (see `width_in_tiles`), of which `columns` are some, at most.
     `conv` has two axes.
     """
 
@@ -55,15 +56,15 @@ class SplitImage:
         """With scratch memory for a block of the grid."""
         high, wide = conv.axes
         pitch = named(k, "pitch", reads(wide, grid.columns) * conv.channels)
-        behind = (ROWS * wide.stride + reads(wide, 1)) * conv.channels + DEPTH  # that tiles read, for nothing
+        behind = (ROWS * wide.stride + reads(wide, 1)) * conv.channels + 2 * DEPTH  # read or cleared, for nothing
         plane = named(k, "plane", div_up(reads(high, grid.rows) * pitch + behind, DEPTH) * DEPTH)
         width = named(k, "width", width_in_tiles(high, wide, grid.columns))
         return cls(k, conv, grid.columns, pitch, plane, width, k.scratch("pieces", (PIECES * plane,), "uint16"))
 
     def split(self, image: Buffer, n: Index, block: Block) -> None:
-        """All that the block reads of image `n`, row by row; zeros outside of it.
+        """All that the block reads of image `n`, row by row; zeros outside of it, and for a step behind each row.
 
-        Numbers go there by whole steps. The last step of a row ends in the next one, and is written over.
+        Numbers go there by whole steps, and so beyond a row's end, where the next row is written later.
         """
         k, (high, wide), channels = self.k, self.conv.axes, self.conv.channels
         length = named(k, "length", reads(wide, block.columns))
@@ -73,20 +74,18 @@ class SplitImage:
         if wide.is_padded:
             first = named(k, "first", minimum(maximum(0, -column), length))
             end = named(k, "end", maximum(first, minimum(length, wide.size - column)))
-        rows = named(k, "rows", reads(high, block.rows))
-        with k.serial(rows, name="y") as y:
+        with k.serial(reads(high, block.rows), name="y") as y:
             row = named(k, "row", high.source(block.row, 0) + y)
             source = named(k, "source", ((n * high.size + row) * wide.size + column + first) * channels)
             to = named(k, "to", y * self.pitch)
 
             def copy() -> None:
-                self._clear(to, first)
+                self._clear(to, first * channels)
                 self._copy(image, source, to + first * channels, end - first)
-                self._clear(to + end * channels, length - end)
+                self._clear(to + end * channels, (length - end) * channels + DEPTH)
 
             inside = tirx.all(index(row) >= 0, index(row) < index(high.size)) if high.is_padded else True
-            k.branch(inside, copy, lambda: self._clear(to, length))
-        self._clear(rows * self.pitch, 1)
+            k.branch(inside, copy, lambda: self._clear(to, length * channels + DEPTH))
 
     def _copy(self, image: Buffer, source: Index, to: Index, count: Index) -> None:
         """So many pixels, from the element `source` of the image on."""
@@ -107,8 +106,8 @@ class SplitImage:
             store(whole, *amx.load_rest(k, element(whole, 0), rest))
 
     def _clear(self, to: Index, count: Index) -> None:
-        """So many pixels."""
-        k, steps = self.k, div_up(count * self.conv.channels, DEPTH)
+        """So many numbers, or some more."""
+        k, steps = self.k, div_up(count, DEPTH)
         with k.serial(steps, name="c") as c, k.serial(PIECES, name="p") as p, k.vectorized(DEPTH) as lane:
             k.store(self.pieces, (p * self.plane + to + c * DEPTH + lane,), 0)
 

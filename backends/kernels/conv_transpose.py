@@ -63,12 +63,12 @@ def emit_conv_transpose(
     """`store(n, o, places, value)` for every result; operands as for `emit_conv` of `transposed.conv`."""
     phases = transposed.phases
 
-    def interleaved(n: Index, channel: Index, places: Indices, value: Expr) -> None:
+    def stored(n: Index, channel: Index, places: Indices, value: Expr) -> None:
         where = _interleaved(transposed, places, remainder(channel, phases))
         with k.when(_exists(transposed, where)):
             store(n, div_down(channel, phases), where, value)
 
-    emit_conv(k, machine, transposed.conv, load, weights, interleaved)
+    emit_conv(k, machine, transposed.conv, load, weights, stored)
 
 
 def emit_conv_transpose_last(

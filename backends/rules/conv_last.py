@@ -15,7 +15,7 @@ from tilewright.backends.kernels.packing_conv import (
     packed_conv_dots_shape,
     packed_conv_last_shape,
 )
-from tilewright.backends.kernels.packing_pieces import pack_widened, packed_runs_shape
+from tilewright.backends.kernels.packing_pieces import pack_widened
 from tilewright.backends.kernels.patches import normalised
 from tilewright.backends.kernels.ranges import Indices
 from tilewright.backends.kernels.tile import Tile, Vectors
@@ -78,9 +78,10 @@ def emit_on_amx(
 
 
 def _in_pieces(amx: OnAmx, conv: ConvLast) -> Layout:
-    run, wide = run_of(amx.conv), normalised(conv.axes)[0][-1]
-    packing = partial(pack_widened, taps=wide.kernel, neighbours=amx.neighbours, stride=wide.stride, run=run)
-    return Layout(packing, packed_runs_shape(amx.conv.phases * amx.conv.outputs, amx.conv.terms, run), "uint16")
+    """Of the weights of `conv`, for what AMX computes in its place."""
+    wide = normalised(conv.axes)[0][-1]
+    packing = partial(pack_widened, taps=wide.kernel, neighbours=amx.neighbours, stride=wide.stride, run=amx.run)
+    return Layout(packing, amx.packed_shape, "uint16")
 
 
 def _packed(conv: ConvLast, tile: Tile, shape: Sequence[int]) -> Layout:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from functools import partial
 
 from tilewright.backends.kernels.amx_conv import OnAmx, choose_on_amx
-from tilewright.backends.kernels.conv_last import run_of
 from tilewright.backends.kernels.conv_transpose import (
     ConvTranspose,
     emit_conv_transpose,
@@ -23,7 +22,6 @@ from tilewright.backends.kernels.packing_conv import (
     packed_conv_last_shape,
     packed_conv_shape,
 )
-from tilewright.backends.kernels.packing_pieces import packed_runs_shape
 from tilewright.backends.kernels.ranges import Indices
 from tilewright.backends.kernels.tile import Vectors, choose_tile
 from tilewright.backends.rules.conv_last import emit_on_amx
@@ -37,6 +35,8 @@ def declines(group: Group) -> str:
     node = group.anchor
     if node is None or node.op.name != "conv_transpose":
         return "is not a transposed convolution"
+    if group.is_empty:
+        return "sums nothing"
     if node.inputs[0].dtype != "float32":
         return f"works on {node.inputs[0].dtype}"
     if not all(isinstance(size, int) for size in (_channels(node), *node.attrs["pads"])):
@@ -78,7 +78,7 @@ def _emit_last(group: Group, node: Node) -> Mapping[Value, Layout]:
     image, weights, *bias = node.inputs
     transposed = _sizes(group, node)
     conv, groups = transposed.conv_last, transposed.groups
-    if amx := choose_on_amx(Vectors.of(group.target), conv):
+    if amx := choose_on_amx(Vectors.of(group.target), conv, widens=False):
         return _emit_on_amx(group, node, transposed, amx)
     tile = choose_tile(Vectors.of(group.target), conv.per_group)
     packing = partial(pack_conv_transpose_last, groups=groups, spreads=transposed.spreads, columns=tile.columns)
@@ -96,10 +96,8 @@ def _emit_last(group: Group, node: Node) -> Mapping[Value, Layout]:
 
 def _emit_on_amx(group: Group, node: Node, transposed: ConvTranspose, amx: OnAmx) -> Mapping[Value, Layout]:
     image, weights, *bias = node.inputs
-    run = run_of(amx.conv)
-    packing = partial(pack_transposed_in_pieces, spreads=transposed.spreads, run=run)
-    shape = packed_runs_shape(amx.conv.phases * amx.conv.outputs, amx.conv.terms, run)
-    layouts = {weights: Layout(packing, shape, "uint16")}
+    packing = partial(pack_transposed_in_pieces, spreads=transposed.spreads, run=amx.run)
+    layouts = {weights: Layout(packing, amx.packed_shape, "uint16")}
     group.place(layouts, held=node.results[0])
     finish = group.finisher(node.results[0])
 

@@ -59,6 +59,11 @@ def transposed_convolution(x: Value) -> Value:
     return apply("gelu", apply("conv_transpose", x, weight(64, 24, 3, 2), channels_last=True, **attrs))
 
 
+def transposed_without_strides(x: Value) -> Value:
+    attrs: dict[str, Any] = {"strides": (1, 1), "pads": (1, 1, 1, 1), "dilations": (1, 1), "output_padding": (0, 0)}
+    return apply("gelu", apply("conv_transpose", x, weight(16, 8, 5, 5), channels_last=True, **attrs))
+
+
 def integer_product(x: Value) -> Value:
     """Few of the weights are too large for two products in 16 bits."""
     weights = np.random.default_rng(0).integers(-60, 61, (64, 70))
@@ -115,6 +120,7 @@ CASES: dict[str, tuple[Callable[[Value], Value], tuple[Any, ...], tuple[dict[str
     "small product": (small_product, (500, 124), ({},)),
     "wide windows": (wide_windows, (1, "h", "w", 8), ({"h": 5, "w": 9}, {"h": 33, "w": 61})),
     "transposed convolution": (transposed_convolution, (1, "h", "w", 64), ({"h": 5, "w": 9}, {"h": 33, "w": 60})),
+    "transposed, stride 1": (transposed_without_strides, (1, 40, "w", 16), ({"w": 9}, {"w": 60})),
     "large convolution": (large_convolution, (1, "h", "w", 64), ({"h": 5, "w": 9}, {"h": 33, "w": 60})),
     "integer product": (integer_product, ("m", 64), ({"m": 1}, {"m": 29})),
     "product of pairs": (product_of_pairs, ("m", 64), ({"m": 1}, {"m": 29})),
@@ -176,6 +182,18 @@ def test_the_ledger_says_what_runs_on_amx(case: str) -> None:
         for cpu in ("sapphirerapids", "sapphirerapids -mattr=-amx-tile")
     )
     assert with_amx == {f"{rule}, AMX" for rule in without}
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_transposed_convolution_of_no_channels(*, channels_last: bool) -> None:
+    x = input_value("x", tensor("float32", *((1, 6, 7, 0) if channels_last else (1, 0, 6, 7))))
+    attrs: dict[str, Any] = {"strides": (2, 2), "pads": (1, 1, 1, 1), "dilations": (1, 1), "output_padding": (0, 0)}
+    y = apply("conv_transpose", x, weight(0, 8, 5, 5), channels_last=channels_last, **attrs)
+    fused = pipeline.run(named([y], [x]), (fuse,))
+    model = compile_graph(fused, parse_target("llvm -mcpu=native"), threads=2, strict=True)
+    (result,) = model.run({"x": np.zeros(x.shape, np.float32)}).values()
+    assert result.shape == y.shape
+    assert not result.any()
 
 
 SUMMING = ("alderlake", "cascadelake", "x86-64-v4 -mattr=+avx512vnni,-avx512bw")

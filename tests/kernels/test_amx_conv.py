@@ -38,6 +38,9 @@ CASES = {
     "many steps": Case(160, (8, 19), (64, 160, 3, 3), pads=(1, 1, 1, 1)),
     "a step too many": Case(32, (8, 40), (64, 32, 5, 5), pads=(2, 2, 2, 2)),
     "tall": Case(32, (300, 3), (32, 32, 7, 1), pads=(3, 0, 3, 0)),
+    "a last part of a row": Case(16, (2, 1003), (32, 16, 1, 3)),
+    "parts of rows, strided": Case(33, (1, 1077), (24, 33, 2, 2), (3, 1), (9, 0, 1, 9)),
+    "parts of rows of few channels": Case(8, (3, 1504), (4, 8, 2, 2), (2, 3), (0, 0, 1, 1), (2, 3)),
     "large": Case(512, (3, 150), (32, 512, 1, 3), pads=(0, 1, 0, 1)),
 }
 
@@ -132,6 +135,8 @@ def test_amx_is_for_convolutions_that_are_worth_it() -> None:
     conv = conv_of(case, 1, (40, 40))
     assert choose_on_amx(machine, conv) is not None
     assert choose_on_amx(Vectors(), conv) is None
+    assert choose_on_amx(machine, replace(conv, channels=0)) is None
+    assert choose_on_amx(machine, replace(conv, outputs=0)) is None
     assert choose_on_amx(machine, replace(conv, channels=3)) is None
     assert choose_on_amx(machine, replace(conv, groups=160)) is None
     assert choose_on_amx(machine, conv_of(case, 1, (5, 5))) is None
