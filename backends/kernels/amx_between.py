@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from tilewright.backends.kernels.loops import Expr, Index, Loops
+from tilewright.backends.kernels.loops import Expr, Index, Loops, index
 from tilewright.backends.kernels.packing_pieces import SIDE
-from tilewright.backends.kernels.ranges import div_up, named
+from tilewright.backends.kernels.ranges import div_up, named, noted
 from tilewright.backends.kernels.tile import Ahead, Tile, ask_ahead
 
 LEVEL = 2  # of the cache
@@ -30,7 +30,7 @@ def in_turns(k: Loops, total: Index, turns: Index) -> Callable[[Index, Callable[
 
     def share(turn: Index, do: Callable[[Expr], None]) -> None:
         with k.serial(each, name="i") as i:
-            number = k.let("number", turn * each + i)
+            number = noted(k, index(turn * each + i), "number")
             with k.when(number < total):
                 do(number)
 

@@ -23,7 +23,7 @@ from tilewright.backends.kernels.conv_last import Ask, ConvLast, Store, reads, r
 from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, const, index, minimum
 from tilewright.backends.kernels.packing_pieces import DEPTH, PIECES, ROWS, SIDE, packed_runs_shape
 from tilewright.backends.kernels.patches import Axis, Block, Grid, even, normalised
-from tilewright.backends.kernels.ranges import Indices, div_down, div_up, maximum, named, product, tasks
+from tilewright.backends.kernels.ranges import Indices, div_down, div_up, maximum, named, noted, product, tasks
 from tilewright.backends.kernels.tile import Tile, Vectors
 
 _LEAST_PLACES = 64  # of an image, where they are known
@@ -178,7 +178,7 @@ def emit_conv_on_amx(
     groups = named(k, "groups", minimum(blocks, div_up(tile.amx, maximum(parts, 1))))
     with tasks(k, (conv.batch, *grid.blocks, groups), conv.worth()) as (n, i, j, group):
         block = Block.at(k, grid, (i, j))
-        first, beyond = (k.let("first", index(div_down(part * blocks, groups))) for part in (group, group + 1))
+        first, beyond = (noted(k, index(div_down(part * blocks, groups)), "first") for part in (group, group + 1))
 
         def place_and_store(phase: Index, place: Indices, o: Expr, value: Expr) -> None:
             if count == 1:
@@ -239,11 +239,11 @@ class _Task:
         """Blocks `first` to `beyond` of the result channels of all phases."""
         k = self.k
         places = named(k, "places", self.block.rows * self.image.width)
-        count = k.let("count", index(div_up(places, SIDE)))
+        count = noted(k, index(div_up(places, SIDE)), "count")
         sums = k.scratch("sums", (SIDE, SIDE))
         pairs = div_up(self.grid.rows * self.image.width, SIDE)
         totals = k.scratch("totals", (pairs, SIDE, SIDE)) if self.passes > 1 else None
-        turns = k.let("turns", (beyond - first) * (self.passes * count))
+        turns = noted(k, index((beyond - first) * (self.passes * count)), "turns")
         with k.serial(turns + 1, name="turn") as number:
             with k.when(number < turns):
                 self._multiply(self._turn(number, first, count), places, count)
@@ -260,7 +260,9 @@ class _Task:
         number = of_block - block * self.passes
         start = named(k, "start", number * self.length)
         steps = minimum(self.steps - start, self.length) if self.steps % self.length else self.length
-        return _Turn(k.let("block", first + block), number, named(k, "t", turn - of_block * count), start, steps)
+        return _Turn(
+            noted(k, index(first + block), "block"), number, named(k, "t", turn - of_block * count), start, steps
+        )
 
     def _multiply(self, turn: _Turn, places: Index, count: Expr) -> None:
         k, columns = self.k, 1 if _is_half(self.conv) else 2

@@ -38,7 +38,7 @@ from tilewright.backends.kernels.loops import (
     remainder,
 )
 from tilewright.backends.kernels.packing_pieces import DEPTH, PIECES, ROWS, SIDE
-from tilewright.backends.kernels.ranges import maximum
+from tilewright.backends.kernels.ranges import maximum, noted, unravel
 from tilewright.backends.kernels.tile import Ahead, Tile, Vectors
 
 Store = Callable[..., None]
@@ -132,14 +132,14 @@ def gemm_on_amx(
     chunks = ceildiv(tiles, _PAIRS)
     groups = _groups(tile.amx, chunks, int(blocks))
     with k.parallel(chunks * groups, worth=worth) as task:
-        chunk, group = k.indices(task, (chunks, groups))
-        top = k.let("top", quotient(chunk * tiles, chunks) * SIDE)
+        chunk, group = unravel(k, task, (chunks, groups))
+        top = noted(k, index(quotient(chunk * tiles, chunks) * SIDE), "top")
         end = quotient((chunk + 1) * tiles, chunks) * SIDE
-        count = k.let("count", index(minimum(rows, end) - top))
-        first = k.let("first", index(quotient(group * blocks, groups)))
+        count = noted(k, index(minimum(rows, end) - top), "count")
+        first = noted(k, index(quotient(group * blocks, groups)), "first")
         beyond = quotient((group + 1) * blocks, groups)
         amx.begin(k)
-        product.emit(top, count, first, k.let("blocks", index(beyond - first)))
+        product.emit(top, count, first, noted(k, index(beyond - first), "blocks"))
         amx.end(k)
 
 
@@ -173,19 +173,21 @@ class _Product:
         right = right_scratch(k, length, self.right.pieces)
         sums = k.scratch("sums", (SIDE, SIDE))
         totals = k.scratch("totals", (_BLOCKS, _PAIRS * SIDE, SIDE)) if passes > 1 else None
-        pairs = k.let("pairs", ceildiv(count, SIDE))
-        turns = k.let("turns", pairs * blocks)
+        pairs = noted(k, index(ceildiv(count, SIDE)), "pairs")
+        turns = noted(k, index(pairs * blocks), "turns")
         with k.serial(passes, name="pass") as number:
-            start = k.let("start", number * length)
-            steps = length if self.steps % length == 0 else k.let("steps", index(minimum(self.steps - start, length)))
+            start = noted(k, index(number * length), "start")
+            steps = (
+                length if self.steps % length == 0 else noted(k, index(minimum(self.steps - start, length)), "steps")
+            )
             self._split_left(left, top, count, start, steps)
             with k.serial(steps, name="d") as d:
                 split_step(k, self.right, self._row, right, (0, d), first, start + d)
             with k.serial(turns + 1, name="turn") as turn:
                 with k.when(turn < turns):
-                    b, t = k.indices(turn, (blocks, pairs))
-                    following = k.let("following", first + minimum(b + 1, blocks - 1))
-                    now = k.let("now", b - quotient(b, 2) * 2)
+                    b, t = unravel(k, turn, (blocks, pairs))
+                    following = noted(k, index(first + minimum(b + 1, blocks - 1)), "following")
+                    now = noted(k, index(b - quotient(b, 2) * 2), "now")
                     between = self._between(length, pairs, t, top + t * SIDE, first + b, lambda d, j: split_row(
                         k, self.right, self._row, right, (1 - now, d), following, start + d, j))  # fmt: skip
                     amx.multiply_in_tiles(
@@ -194,7 +196,7 @@ class _Product:
                         self.right.pieces, between,
                     )  # fmt: skip
                 with k.when(turn > 0):
-                    b, t = k.indices(turn - 1, (blocks, pairs))
+                    b, t = unravel(k, turn - 1, (blocks, pairs))
                     self._complete(sums, totals, top, count, first, b, t, number, passes)
                 with k.when(turn < turns):
                     amx.store_tiles(k, sums[0, 0])
@@ -207,12 +209,12 @@ class _Product:
         share = share_of_rows(k, slots, pairs, t, split)
         if ahead is None:
             return share
-        ask = asking(k, self.tile, steps, slots, lambda r, c: ahead(row + r, block * SIDE + c))
+        ask = asking(k, self.tile, steps, 1, lambda r, c: ahead(row + r, block * SIDE + c))
 
         def between(step: Expr, slot: int) -> None:
             share(step, slot)
-            if slot < slots:
-                ask(step, slot)
+            if slot == slots - 1:
+                ask(step, 0)
 
         return between
 
@@ -222,7 +224,7 @@ class _Product:
     ) -> None:  # fmt: skip
         """Finishes the sums of a pair and a block, or adds them up until the last pass."""
         k = self.k
-        pair = k.let("pair", t * SIDE)
+        pair = noted(k, index(t * SIDE), "pair")
         scales = self.right.scales(first + b) if self.right.scales else None
 
         def finish(total: Callable[[Expr, Expr], Expr]) -> None:

@@ -20,7 +20,7 @@ from tilewright.backends.kernels.conv_last import ConvLast, reads, run_of
 from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, index, minimum
 from tilewright.backends.kernels.packing_pieces import DEPTH, PIECES, ROWS
 from tilewright.backends.kernels.patches import Axis, Block, Grid
-from tilewright.backends.kernels.ranges import div_down, div_up, maximum, named
+from tilewright.backends.kernels.ranges import div_down, div_up, maximum, named, noted
 
 
 def width_in_tiles(high: Axis, wide: Axis, columns: Index) -> Index:
@@ -117,7 +117,7 @@ class SplitImage:
         first, second = (self._half(minimum(2 * t + half, last)) for half in range(2))
         stride, apart = (
             2 * self.conv.axes[1].stride * self.conv.channels,
-            self.k.let("apart", index(2 * (second - first))),
+            noted(self.k, index(2 * (second - first)), "apart"),
         )
         return lambda d: Tiles(self.pieces[first + self._step(start + d)], stride, apart, 2 * self.plane)
 
@@ -126,9 +126,9 @@ class SplitImage:
         high, wide = self.conv.axes
         step = wide.stride * self.conv.channels
         if _is_linear(high, wide, self.columns):
-            return self.k.let("half", index(half * (ROWS * step)))
+            return noted(self.k, index(half * (ROWS * step)), "half")
         row = div_down(half * ROWS, self.width)
-        return self.k.let("half", index(row * (high.stride * self.pitch) + (half * ROWS - row * self.width) * step))
+        return noted(self.k, index(row * (high.stride * self.pitch) + (half * ROWS - row * self.width) * step), "half")
 
     def _step(self, step: Expr) -> Index:
         """How far from the first tap the inputs of a step lie."""

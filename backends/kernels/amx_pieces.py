@@ -29,7 +29,7 @@ from tilewright.backends.kernels.loops import (
     remainder,
 )
 from tilewright.backends.kernels.packing_pieces import DEPTH, PIECES, ROWS, SIDE
-from tilewright.backends.kernels.ranges import maximum, named
+from tilewright.backends.kernels.ranges import maximum, named, noted, unravel
 from tilewright.backends.kernels.tile import Ahead, Tile, Vectors
 
 Store = Callable[..., None]
@@ -40,7 +40,7 @@ _PAIRS = 8  # of tiles of rows that a task takes, at most
 _MULTIPLY, _FINISH, _SPLIT, _FETCH, _START = 190, 55, 170, 310, 7200
 """Nanoseconds, about: to multiply a pair of tiles by a block in a step, to finish that, to split a step of a pair, to
 wait for a block's step of weights, and to start. `COSTS` has those of other ways."""
-_SLOTS = len(amx.TOGETHER[PIECES])
+_SPLITTING, _ASKING = (0, 2, 4), 1  # slots of a step; in more of them the code would be too long to compile fast
 
 
 def pieces_tile(machine: Vectors, columns: int, depth: int, rows: int) -> Tile | None:
@@ -68,9 +68,9 @@ def gemm_of_pieces(
     chunks = named(k, "chunks", maximum(1, minimum(pairs, ceildiv(pairs, tile.amx * _PAIRS) * tile.amx)))
     groups = named(k, "groups", minimum(blocks, quotient(tile.amx + chunks - 1, chunks)))
     with k.parallel(chunks * groups, worth=worth) as task:
-        chunk, group = k.indices(task, (chunks, groups))
-        first, beyond = (k.let("pair", index(quotient(part * pairs, chunks))) for part in (chunk, chunk + 1))
-        block, end = (k.let("block", index(quotient(part * blocks, groups))) for part in (group, group + 1))
+        chunk, group = unravel(k, task, (chunks, groups))
+        first, beyond = (noted(k, index(quotient(part * pairs, chunks)), "pair") for part in (chunk, chunk + 1))
+        block, end = (noted(k, index(quotient(part * blocks, groups)), "block") for part in (group, group + 1))
         amx.begin(k)
         _Part(k, tile, rows, columns, Left(k, a, depth), b, steps, store, ahead).emit(first, beyond, block, end)
         amx.end(k)
@@ -94,18 +94,18 @@ class _Part:
         k = self.k
         pieces = k.scratch("left", (2, self.steps, PIECES, 2, ROWS, DEPTH), "uint16")
         sums = k.scratch("sums", (SIDE, SIDE))
-        count, blocks = k.let("count", beyond - first), k.let("blocks", beyond_block - first_block)
+        count, blocks = noted(k, index(beyond - first), "count"), noted(k, index(beyond_block - first_block), "blocks")
         self._split(pieces, first)
-        turns = k.let("turns", count * blocks)
+        turns = noted(k, index(count * blocks), "turns")
         with k.serial(turns + 1, name="turn") as turn:
             pair, block = (
-                k.let(name, index(value))
+                noted(k, index(value), name)
                 for name, value in (("pair", quotient(turn, blocks)), ("block", remainder(turn, blocks)))
             )
             with k.when(turn < turns):
                 self._multiply(pieces, first + pair, beyond, first_block + block, block, blocks, remainder(pair, 2))
             with k.when(turn > 0):
-                done = k.let("done", turn - 1)
+                done = noted(k, index(turn - 1), "done")
                 self._finish(sums, first + quotient(done, blocks), first_block + remainder(done, blocks))
             with k.when(turn < turns):
                 amx.store_tiles(k, sums[0, 0])
@@ -130,33 +130,31 @@ class _Part:
         """For a pair of tiles and a block. Meanwhile its share of the next pair is split."""
         k, following = self.k, pair + 1
         ask = self._asking(pair * SIDE, block * SIDE)
-        height = k.let("height", index(minimum(self._height(following), (beyond - following) * SIDE)))
-        share = in_turns(k, height * self.steps, blocks * (self.steps * _SLOTS))
+        height = noted(k, index(minimum(self._height(following), (beyond - following) * SIDE)), "height")
+        share = in_turns(k, height * self.steps, blocks * (self.steps * len(_SPLITTING)))
 
         def split(item: Expr) -> None:
             """In the order in which the rows lie in memory."""
-            r = k.let("r", quotient(item, self.steps))
+            r = noted(k, index(quotient(item, self.steps)), "r")
             self._split_row(pieces, 1 - now, following, item - r * self.steps, r)
 
         def between(step: Expr, slot: int) -> None:
-            ask(step, slot)
-            share((number * self.steps + step) * _SLOTS + slot, split)
+            if slot in _SPLITTING:
+                share((number * self.steps + step) * len(_SPLITTING) + _SPLITTING.index(slot), split)
+            elif slot == _ASKING:
+                ask(step, 0)
 
-        def multiply(tiles: int) -> None:
-            amx.multiply_in_tiles(
-                k, self.steps, lambda d: Tiles(pieces[now, d, 0, 0, 0, 0]), lambda d: self.right[block, d, 0, 0, 0, 0],
-                PIECES, between, tiles,
-            )  # fmt: skip
-
-        whole = isinstance(self.rows, int) and (self.rows - 1) % SIDE >= ROWS
-        k.branch(whole or self._height(pair) > ROWS, lambda: multiply(2), lambda: multiply(1))
+        amx.multiply_in_tiles(
+            k, self.steps, lambda d: Tiles(pieces[now, d, 0, 0, 0, 0]), lambda d: self.right[block, d, 0, 0, 0, 0],
+            PIECES, between,
+        )  # fmt: skip
 
     def _asking(self, row: Expr, column: Expr) -> Between:
         """For a block of results."""
         ahead = self.ahead
         if ahead is None:
             return nothing
-        return asking(self.k, self.tile, self.steps, _SLOTS, lambda r, c: ahead(row + r, column + c))
+        return asking(self.k, self.tile, self.steps, 1, lambda r, c: ahead(row + r, column + c))
 
     def _finish(self, sums: Buffer, pair: Expr, block: Expr) -> None:
         each_result(
