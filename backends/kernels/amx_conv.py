@@ -15,12 +15,13 @@ from functools import partial
 from tvm import tirx
 
 from tilewright.backends.kernels import amx
-from tilewright.backends.kernels.amx_between import LEVEL, Between, asking, nothing
+from tilewright.backends.kernels.amx_between import Between, asking, nothing
 from tilewright.backends.kernels.amx_gemm import COSTS, float_tile
 from tilewright.backends.kernels.amx_image import SplitImage, width_in_tiles
-from tilewright.backends.kernels.amx_right import columns_of, share_of_rows
+from tilewright.backends.kernels.amx_right import columns_of, right_of, split_step
 from tilewright.backends.kernels.conv_last import Ask, ConvLast, Store, reads, run_of, tile_of
 from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, const, index, minimum
+from tilewright.backends.kernels.packing import packed_b_shape
 from tilewright.backends.kernels.packing_pieces import DEPTH, PIECES, ROWS, SIDE, packed_runs_shape
 from tilewright.backends.kernels.patches import Axis, Block, Grid, even, normalised
 from tilewright.backends.kernels.ranges import Indices, div_down, div_up, maximum, named, noted, product, tasks
@@ -35,9 +36,9 @@ _FAR = 1 << 18  # pieces of weights that the second-level cache does not keep
 _PASS = 24  # steps that are summed one by one: longer sums lose bits
 _SLOTS = len(amx.TOGETHER[PIECES])
 
-_MULTIPLY, _MULTIPLY_HALF, _FINISH, _SPLIT, _FETCH = 175, 100, 55, 10, 500
-"""Nanoseconds, about: to multiply a pair of tiles by a block in a step, or by half of one, to finish that, to split the
-numbers of a step, and to fetch a block's pieces of a step from far."""
+_MULTIPLY, _MULTIPLY_HALF, _FINISH, _SPLIT = 175, 100, 55, 10
+"""Nanoseconds, about: to multiply a pair of tiles by a block in a step, or by half of one, to finish that, and to split
+the numbers of a step."""
 _MORE_COLUMNS = 2.5
 _LEAST_VECTOR = 4  # lanes, in which results are stored
 _BETTER = 1.05  # so much faster AMX must be
@@ -60,9 +61,21 @@ class OnAmx:
         return run_of(self.conv)
 
     @property
+    def in_pieces(self) -> bool:
+        """Whether the weights are stored so: not those that no cache keeps, which would take half as much again."""
+        return not _is_far(-(-self.conv.phases * self.conv.outputs // SIDE) * _steps(self.conv))
+
+    @property
     def packed_shape(self) -> tuple[int, ...]:
-        """That of the weights."""
-        return packed_runs_shape(self.conv.phases * self.conv.outputs, self.conv.terms, self.run)
+        """That of the weights, as `pack_sums` makes them."""
+        columns = self.conv.phases * self.conv.outputs
+        if self.in_pieces:
+            return packed_runs_shape(columns, self.conv.terms, self.run)
+        return packed_b_shape(self.conv.terms, columns, SIDE)
+
+    @property
+    def packed_dtype(self) -> str:
+        return "uint16" if self.in_pieces else "float32"
 
 
 def choose_on_amx(machine: Vectors, conv: ConvLast, *, widens: bool = True) -> OnAmx | None:
@@ -112,9 +125,9 @@ def _cost(conv: ConvLast, cores: int, neighbours: int) -> float:
     rows, columns = (int(size) for size in _part(_parts, conv, high, wide, cores))
     pairs = -(-int(width_in_tiles(high, wide, columns)) * rows // SIDE)
     blocks, steps = -(-conv.phases * conv.outputs // SIDE), _steps(conv)
-    fetch = _FETCH if _is_far(blocks * steps) else 0
+    split_right = COSTS[PIECES].split_right if _is_far(blocks * steps) else 0
     multiply = _MULTIPLY_HALF if _is_half(conv) else _MULTIPLY
-    multiplied = blocks * (max(multiply * pairs, fetch) * steps + _FINISH * pairs)
+    multiplied = blocks * ((multiply * pairs + split_right) * steps + _FINISH * pairs)
     split = _SPLIT * int(reads(high, rows) * reads(wide, columns)) * conv.channels / DEPTH
     return (multiplied + split) * SIDE / (rows * columns)
 
@@ -168,7 +181,7 @@ def emit_conv_on_amx(
 ) -> None:
     """As `conv_last.emit_conv_last`, for places along two axes, the last of which has so many `results`.
 
-    `pack_runs_in_pieces` made `weights`, by runs of `run_of(conv)`, of the channels of all phases.
+    `pack_sums` made `weights`, by runs of `chosen.run`, of the channels of all phases.
     """
     conv, tile, count = chosen.conv, chosen.tile, chosen.neighbours
     high, wide = conv.axes
@@ -192,7 +205,9 @@ def emit_conv_on_amx(
         amx.begin(k)
         split = SplitImage.of(k, conv, grid)
         split.split(flat, n, block)
-        _Task(k, tile, conv, grid, block, split, weights, place_and_store, asked).emit(first, beyond)
+        _Task(k, tile, conv, grid, block, split, _Weights.of(k, chosen, weights), place_and_store, asked).emit(
+            first, beyond
+        )
         amx.end(k)
 
 
@@ -208,6 +223,55 @@ class _Turn:
 
 
 @dataclass(frozen=True)
+class _Weights:
+    """Those of a convolution. Unless they are `stored` in pieces, a block is split to `pieces`, a pass at a time."""
+
+    k: Loops
+    conv: ConvLast
+    stored: Buffer
+    pieces: Buffer | None
+
+    @classmethod
+    def of(cls, k: Loops, chosen: OnAmx, stored: Buffer) -> _Weights:
+        pieces = None if chosen.in_pieces else k.scratch("right", (_PASS, PIECES, 2, ROWS, DEPTH), "uint16")
+        return cls(k, chosen.conv, stored, pieces)
+
+    def prepare(self, turn: _Turn) -> None:
+        """What the first turn of a pass over a block does."""
+        if self.pieces is None:
+            return
+        k, right, into = self.k, right_of(self.k, self.stored), self.k.view(self.pieces, (1, *_shape(self.pieces)))
+        with k.when(index(turn.t) == 0), k.serial(turn.steps, name="d") as d:
+            split_step(k, right, self._row, into, (0, d), turn.block, turn.start + d)
+
+    def tiles(self, turn: _Turn) -> Callable[[Expr], Expr]:
+        if self.pieces is None:
+            return lambda d: self.stored[turn.block, turn.start + d, 0, 0, 0, 0]
+        pieces = self.pieces
+        return lambda d: pieces[d, 0, 0, 0, 0]
+
+    def _row(self, step: Expr, i: Expr) -> tuple[Expr, Expr | bool]:
+        """Which row of the weights is number `i` of a step, where the second half are the first one's neighbours."""
+        run, pair = run_of(self.conv), div_down(i, ROWS)
+        number = (i - pair * ROWS) * 2 + pair
+        if run % DEPTH == 0:
+            return index(step * DEPTH + number), True
+        steps = -(-run // DEPTH)
+        of_run = div_down(step, steps)
+        within = (step - of_run * steps) * DEPTH + number
+        if run < DEPTH:
+            return index(of_run * run + minimum(within, run - 1)), within < run
+        filled = -run % DEPTH  # zeros, before what is left for the last step
+        last = within >= run // DEPTH * DEPTH
+        row = tirx.Select(last, maximum(within - filled, 0), index(within))
+        return index(of_run * run + row), tirx.any(tirx.Not(last), within - filled >= run // DEPTH * DEPTH)
+
+
+def _shape(buffer: Buffer) -> list[int]:
+    return [int(extent) for extent in buffer.shape]
+
+
+@dataclass(frozen=True)
 class _Task:
     """A block of results of an image."""
 
@@ -217,7 +281,7 @@ class _Task:
     grid: Grid
     block: Block
     image: SplitImage
-    weights: Buffer
+    weights: _Weights
     store: Callable[[Index, Indices, Expr, Expr], None]
     ask: Callable[[Indices, Index], None] | None
 
@@ -246,7 +310,7 @@ class _Task:
         turns = noted(k, index((beyond - first) * (self.passes * count)), "turns")
         with k.serial(turns + 1, name="turn") as number:
             with k.when(number < turns):
-                self._multiply(self._turn(number, first, count), places, count)
+                self._multiply(self._turn(number, first, count), places)
             with k.when(number > 0):
                 self._complete(self._turn(number - 1, first, count), places, sums, totals)
             with k.when(number < turns):
@@ -264,29 +328,18 @@ class _Task:
             noted(k, index(first + block), "block"), number, named(k, "t", turn - of_block * count), start, steps
         )
 
-    def _multiply(self, turn: _Turn, places: Index, count: Expr) -> None:
+    def _multiply(self, turn: _Turn, places: Index) -> None:
         k, columns = self.k, 1 if _is_half(self.conv) else 2
-        tiles, between = self.image.tiles(turn.t, places, turn.start), self._between(turn, count)
+        self.weights.prepare(turn)
+        tiles, between = self.image.tiles(turn.t, places, turn.start), self._asking(turn)
 
         def multiply(rows: int) -> None:
-            amx.multiply_in_tiles(
-                k, turn.steps, tiles, lambda d: self.weights[turn.block, turn.start + d, 0, 0, 0, 0],
-                PIECES, between, rows, columns,
-            )  # fmt: skip
+            amx.multiply_in_tiles(k, turn.steps, tiles, self.weights.tiles(turn), PIECES, between, rows, columns)
 
         k.branch(places - turn.t * SIDE > ROWS, lambda: multiply(2), lambda: multiply(1))
 
-    def _between(self, turn: _Turn, count: Expr) -> Between:
-        """Asks for the results of the turn, and for a share of the weights that follow if no cache keeps them."""
-        results, weights = self._asking_for_results(turn), self._asking_for_weights(turn, count)
-
-        def between(step: Expr, slot: int) -> None:
-            results(step, slot)
-            weights(step, slot)
-
-        return between
-
-    def _asking_for_results(self, turn: _Turn) -> Between:
+    def _asking(self, turn: _Turn) -> Between:
+        """For the results of the turn."""
         ask, outputs = self.ask, turn.block * SIDE
         if ask is None:
             return nothing
@@ -297,19 +350,6 @@ class _Task:
             ask((self.block.row + row, self.block.column + (place - row * self.image.width)), outputs + c)
 
         return asking(self.k, self.tile, self.length, _SLOTS, result)
-
-    def _asking_for_weights(self, turn: _Turn, count: Expr) -> Between:
-        k, shape = self.k, [int(extent) for extent in self.weights.shape]
-        if not _is_far(shape[0] * self.steps):
-            return nothing
-        flat, lines = k.view(self.weights, (product(shape),)), 2 * PIECES  # of a row of all tiles of a step
-        following = turn.block * self.steps + turn.start + turn.steps
-
-        def ask(step: Expr, row: Expr) -> None:
-            for line in range(lines):
-                k.prefetch(flat, (((following + step) * ROWS + row) * (lines * DEPTH) + line * DEPTH,), LEVEL)
-
-        return share_of_rows(k, _SLOTS, count, turn.t, ask)
 
     def _complete(self, turn: _Turn, places: Index, sums: Buffer, totals: Buffer | None) -> None:
         """Finishes the sums of a turn, or adds them up until the last pass."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tilewright.backends.kernels.packing_pieces import pack_runs_in_pieces
+from tilewright.backends.kernels.packing_pieces import pack_sums
 
 Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
@@ -87,9 +87,9 @@ def pack_conv_transpose_last(weights: Array, groups: int, spreads: Sequence[Spre
     return pack_conv_last(spread, len(spread) // weights.shape[1], columns)
 
 
-def pack_transposed_in_pieces(weights: Array, spreads: Sequence[Spread], run: int) -> Array:
-    """[C, O, *kernel] -> the plain convolution's weights, packed by `pack_runs_in_pieces`, phase by phase."""
-    return pack_runs_in_pieces(spread_by_phase(weights, 1, spreads), run)
+def pack_transposed_sums(weights: Array, spreads: Sequence[Spread], run: int, *, in_pieces: bool) -> Array:
+    """[C, O, *kernel] -> the plain convolution's weights, packed by `pack_sums`, phase by phase."""
+    return pack_sums(spread_by_phase(weights, 1, spreads), run, in_pieces=in_pieces)
 
 
 def spread_by_phase(weights: Array, groups: int, spreads: Sequence[Spread]) -> Array:

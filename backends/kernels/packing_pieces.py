@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tilewright.backends.kernels.packing import pack_b
 from tilewright.backends.values import aligned_empty
 
 Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
@@ -43,20 +44,28 @@ def pack_runs_in_pieces(weights: Array, run: int) -> Array:
     return _packed(filled, lambda rows: rows.reshape(ROWS, 2, -1).swapaxes(0, 1))
 
 
+def pack_sums(weights: Array, run: int, *, in_pieces: bool) -> Array:
+    """`pack_runs_in_pieces`, or as float32 [ceil(O / 32), terms, 32], what each sum goes over in the same order."""
+    if in_pieces:
+        return pack_runs_in_pieces(weights, run)
+    return pack_b(np.moveaxis(weights, (0, 1), (-1, -2)).reshape(-1, len(weights)), SIDE)
+
+
 def packed_runs_shape(outputs: int, terms: int, run: int) -> tuple[int, ...]:
     """The shape that `pack_runs_in_pieces` makes of weights for so many result channels, each a sum of `terms`."""
     return packed_pieces_shape(terms // run * -(-run // DEPTH) * DEPTH, outputs)
 
 
-def pack_widened(weights: Array, taps: int, neighbours: int, stride: int, run: int) -> Array:
-    """[O, C, *, taps] -> what `pack_runs_in_pieces` makes of the channels of neighbouring results together.
+def pack_widened(weights: Array, taps: int, neighbours: int, stride: int, run: int, *, in_pieces: bool) -> Array:
+    """[O, C, *, taps] -> what `pack_sums` makes of the channels of neighbouring results together.
 
     These lie along the axis of so many `taps`, so many inputs apart: the windows are shifted against each other.
     """
     outputs, channels = weights.shape[:2]
     rows, reach = weights.reshape(outputs, channels, -1, taps), stride * (neighbours - 1)
     shifts = [(stride * number, reach - stride * number) for number in range(neighbours)]
-    return pack_runs_in_pieces(np.concatenate([np.pad(rows, ((0, 0), (0, 0), (0, 0), shift)) for shift in shifts]), run)
+    wide = np.concatenate([np.pad(rows, ((0, 0), (0, 0), (0, 0), shift)) for shift in shifts])
+    return pack_sums(wide, run, in_pieces=in_pieces)
 
 
 def _packed(matrix: Array, halves: Callable[[Array], Array]) -> Array:

@@ -50,7 +50,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     machine = Vectors.of(group.target)
     amx = choose_on_amx(machine, conv) if image.dtype == "float32" else None
     tile = tile_of(machine, conv, image.dtype)
-    layouts = {weights: _in_pieces(amx, conv) if amx else _packed(conv, tile, weights.shape)}
+    layouts = {weights: _for_amx(amx, conv) if amx else _packed(conv, tile, weights.shape)}
     group.place(layouts, held=node.results[0])
     finish = group.finisher(node.results[0])
 
@@ -77,11 +77,14 @@ def emit_on_amx(
     )  # fmt: skip
 
 
-def _in_pieces(amx: OnAmx, conv: ConvLast) -> Layout:
+def _for_amx(amx: OnAmx, conv: ConvLast) -> Layout:
     """Of the weights of `conv`, for what AMX computes in its place."""
     wide = normalised(conv.axes)[0][-1]
-    packing = partial(pack_widened, taps=wide.kernel, neighbours=amx.neighbours, stride=wide.stride, run=amx.run)
-    return Layout(packing, amx.packed_shape, "uint16")
+    packing = partial(
+        pack_widened, taps=wide.kernel, neighbours=amx.neighbours, stride=wide.stride, run=amx.run,
+        in_pieces=amx.in_pieces,
+    )  # fmt: skip
+    return Layout(packing, amx.packed_shape, amx.packed_dtype)
 
 
 def _packed(conv: ConvLast, tile: Tile, shape: Sequence[int]) -> Layout:

@@ -18,7 +18,7 @@ from tilewright.backends.kernels.packing_conv import (
     Spread,
     pack_conv_transpose,
     pack_conv_transpose_last,
-    pack_transposed_in_pieces,
+    pack_transposed_sums,
     packed_conv_last_shape,
     packed_conv_shape,
 )
@@ -96,8 +96,8 @@ def _emit_last(group: Group, node: Node) -> Mapping[Value, Layout]:
 
 def _emit_on_amx(group: Group, node: Node, transposed: ConvTranspose, amx: OnAmx) -> Mapping[Value, Layout]:
     image, weights, *bias = node.inputs
-    packing = partial(pack_transposed_in_pieces, spreads=transposed.spreads, run=amx.run)
-    layouts = {weights: Layout(packing, amx.packed_shape, "uint16")}
+    packing = partial(pack_transposed_sums, spreads=transposed.spreads, run=amx.run, in_pieces=amx.in_pieces)
+    layouts = {weights: Layout(packing, amx.packed_shape, amx.packed_dtype)}
     group.place(layouts, held=node.results[0])
     finish = group.finisher(node.results[0])
 

@@ -11,10 +11,11 @@ import pytest
 from tests.kernels.built import NATIVE, Array, Built, normal
 from tests.kernels.guarded import before_a_forbidden_page
 from tests.kernels.test_conv import Case, close
+from tilewright.backends.kernels import amx_conv
 from tilewright.backends.kernels.amx_conv import OnAmx, choose_on_amx, emit_conv_on_amx, widened
-from tilewright.backends.kernels.conv_last import ConvLast, run_of
+from tilewright.backends.kernels.conv_last import ConvLast
 from tilewright.backends.kernels.loops import Expr, Index, Loops
-from tilewright.backends.kernels.packing_pieces import SIDE, pack_widened, packed_runs_shape
+from tilewright.backends.kernels.packing_pieces import SIDE, pack_widened
 from tilewright.backends.kernels.patches import Axis
 from tilewright.backends.kernels.ranges import Indices
 from tilewright.backends.kernels.tile import Tile, Vectors
@@ -63,8 +64,7 @@ def emitted(k: Loops, case: Case, batch: Index, size: tuple[Index, ...], neighbo
     plain = conv_of(case, batch, size)
     chosen = OnAmx(TILE, widened(plain, neighbours), neighbours)
     x = k.buffer("x", (batch, *size, case.channels))
-    shape = packed_runs_shape(neighbours * plain.outputs, chosen.conv.terms, run_of(chosen.conv))
-    w = k.buffer("w", shape, "uint16")
+    w = k.buffer("w", chosen.packed_shape, chosen.packed_dtype)
     y = k.buffer("y", (batch, *(axis.results for axis in plain.axes), plain.outputs))
 
     def store(n: Index, phase: Index, places: Indices, o: Expr, value: Expr) -> None:
@@ -87,8 +87,9 @@ def run(
     result = aligned_empty(expected.shape, last.dtype)
     result.fill(np.nan)
     plain = conv_of(case, 1, case.size)
-    wide, products = plain.axes[-1], run_of(widened(plain, neighbours))
-    packed = before_a_forbidden_page(pack_widened(weights, wide.kernel, neighbours, wide.stride, products))
+    wide, chosen = plain.axes[-1], OnAmx(TILE, widened(plain, neighbours), neighbours)
+    shifts = {"taps": wide.kernel, "neighbours": neighbours, "stride": wide.stride}
+    packed = before_a_forbidden_page(pack_widened(weights, run=chosen.run, in_pieces=chosen.in_pieces, **shifts))
     Built(k).run(last, packed, result)
     return result, expected
 
@@ -96,7 +97,10 @@ def run(
 @pytest.mark.skipif(not NATIVE.amx, reason="this processor has no AMX, or the system does not let us use it")
 @pytest.mark.parametrize("dynamic", [False, True], ids=["fixed", "run-time"])
 @pytest.mark.parametrize("name", CASES)
-def test_conv_on_amx(name: str, dynamic: bool) -> None:
+@pytest.mark.parametrize("far", [False, True], ids=["in pieces", "far"])
+def test_conv_on_amx(name: str, dynamic: bool, far: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With weights in pieces, and with those that no cache keeps."""
+    monkeypatch.setattr(amx_conv, "_FAR", 0 if far else 1 << 60)
     close(*run(CASES[name], 3, dynamic, 1))
 
 
