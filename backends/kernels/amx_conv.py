@@ -20,7 +20,7 @@ from tilewright.backends.kernels.amx_gemm import COSTS, float_tile
 from tilewright.backends.kernels.amx_image import SplitImage, width_in_tiles
 from tilewright.backends.kernels.amx_right import columns_of, right_of, split_step
 from tilewright.backends.kernels.conv_last import Ask, ConvLast, Store, reads, run_of, tile_of
-from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, const, index, minimum
+from tilewright.backends.kernels.loops import Buffer, Condition, Expr, Index, Loops, const, index, minimum
 from tilewright.backends.kernels.packing import packed_b_shape
 from tilewright.backends.kernels.packing_pieces import DEPTH, PIECES, ROWS, SIDE, packed_runs_shape
 from tilewright.backends.kernels.patches import Axis, Block, Grid, even, normalised
@@ -29,6 +29,7 @@ from tilewright.backends.kernels.tile import Tile, Vectors
 
 _LEAST_PLACES = 64  # of an image, where they are known
 _SIZE = 100  # of an image, where it is not known
+_FEW = 32  # results of such an image that the vector units compute faster than AMX starts
 _NUMBERS = 1 << 17  # that a task splits, about: their pieces stay in the second-level cache
 _PLACES = 256  # of a task, at least, unless it splits too many numbers for them
 _TASKS = 4  # for each core, if they are large enough
@@ -61,9 +62,21 @@ class OnAmx:
         return run_of(self.conv)
 
     @property
+    def serves_vectors(self) -> bool:
+        """Whether images may be so small that the vector units are better; they take the same weights."""
+        known = all(isinstance(axis.results, int) for axis in self.conv.axes)
+        return not known and self.conv.phases == 1
+
+    def is_for_amx(self) -> Condition:
+        """Whether an image has results enough."""
+        return index(product([axis.results for axis in self.conv.axes])) >= _FEW if self.serves_vectors else True
+
+    @property
     def in_pieces(self) -> bool:
         """Whether the weights are stored so: not those that no cache keeps, which would take half as much again."""
-        return not _is_far(-(-self.conv.phases * self.conv.outputs // SIDE) * _steps(self.conv))
+        return not self.serves_vectors and not _is_far(
+            -(-self.conv.phases * self.conv.outputs // SIDE) * _steps(self.conv)
+        )
 
     @property
     def packed_shape(self) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from tilewright.backends.kernels.amx_conv import OnAmx, choose_on_amx, emit_conv_on_amx
@@ -57,12 +58,25 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     def store(n: Index, phase: Index, places: Indices, o: Expr, value: Expr) -> None:
         finish((n, *places, o), value + group.tensors[bias[0]](o) if bias else value)
 
-    operands = group.inputs[image], group.inputs[weights]
-    if amx:
-        emit_on_amx(group, amx, conv, operands, store, ahead(group, node.results[0], level=2))
-    else:
-        emit_conv_last(group.k, tile, conv, *operands, store, ahead(group, node.results[0]))
+    operands, held = (group.inputs[image], group.inputs[weights]), node.results[0]
+    if amx is None:
+        emit_conv_last(group.k, tile, conv, *operands, store, ahead(group, held))
+        return layouts
+    group.k.branch(
+        amx.is_for_amx(),
+        lambda: emit_on_amx(group, amx, conv, operands, store, ahead(group, held, level=2)),
+        lambda: _emit_on_vectors(group, amx, conv, operands, store, ahead(group, held)),
+    )
     return layouts
+
+
+def _emit_on_vectors(
+    group: Group, amx: OnAmx, conv: ConvLast, operands: tuple[Buffer, Buffer], store: Store, ask: Ask | None
+) -> None:
+    """With the weights that are packed for AMX."""
+    image, weights = operands
+    packed = group.k.view(weights, (1, *(int(extent) for extent in weights.shape)))
+    emit_conv_last(group.k, replace(amx.tile, amx=0), conv, image, packed, store, ask)
 
 
 def emit_on_amx(

@@ -59,7 +59,7 @@ def conv_of(case: Case, batch: Index, size: tuple[Index, ...]) -> ConvLast:
     return ConvLast(batch, case.channels, case.weights[0], 1, axes)
 
 
-def emitted(k: Loops, case: Case, batch: Index, size: tuple[Index, ...], neighbours: int) -> None:
+def emitted(k: Loops, case: Case, batch: Index, size: tuple[Index, ...], neighbours: int) -> OnAmx:
     """Twice the convolution."""
     plain = conv_of(case, batch, size)
     chosen = OnAmx(TILE, widened(plain, neighbours), neighbours)
@@ -71,6 +71,7 @@ def emitted(k: Loops, case: Case, batch: Index, size: tuple[Index, ...], neighbo
         k.store(y, (n, *places, o), value * 2.0)
 
     emit_conv_on_amx(k, chosen, plain.axes[-1].results, x, w, store)
+    return chosen
 
 
 def run(
@@ -79,7 +80,7 @@ def run(
     """The result and the reference; `image` may change the image before."""
     k = Loops("conv")
     size: tuple[Index, ...] = tuple(k.dim(f"size{i}") for i in range(2)) if dynamic else case.size
-    emitted(k, case, k.dim("n") if dynamic else batch, size, neighbours)
+    chosen = emitted(k, case, k.dim("n") if dynamic else batch, size, neighbours)
     pixels, weights = normal(batch, case.channels, *case.size), normal(*case.weights, seed=1)
     image(pixels)
     expected = np.moveaxis(case.reference("conv", pixels, weights), 1, -1) * 2
@@ -87,7 +88,7 @@ def run(
     result = aligned_empty(expected.shape, last.dtype)
     result.fill(np.nan)
     plain = conv_of(case, 1, case.size)
-    wide, chosen = plain.axes[-1], OnAmx(TILE, widened(plain, neighbours), neighbours)
+    wide = plain.axes[-1]
     shifts = {"taps": wide.kernel, "neighbours": neighbours, "stride": wide.stride}
     packed = before_a_forbidden_page(pack_widened(weights, run=chosen.run, in_pieces=chosen.in_pieces, **shifts))
     Built(k).run(last, packed, result)
