@@ -108,7 +108,7 @@ def choose_on_amx(machine: Vectors, conv: ConvLast, *, widens: bool = True) -> O
     best = min(costs, key=lambda count: costs[count])
     if costs[best] * _BETTER > _cost_on_vectors(machine, conv):
         return None
-    return OnAmx(replace(float_tile(machine), in_pieces=True), widened(conv, best), best)
+    return OnAmx(float_tile(machine), widened(conv, best), best)
 
 
 def _neighbours(conv: ConvLast) -> list[int]:

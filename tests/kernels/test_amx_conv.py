@@ -23,7 +23,7 @@ from tilewright.backends.target import parse_target
 from tilewright.backends.tvm_adapter import compile_function
 from tilewright.backends.values import aligned_empty
 
-TILE = Tile(12, SIDE, 16, fuses=True, amx=2, in_pieces=True)
+TILE = Tile(12, SIDE, 16, fuses=True, amx=2)
 CASES = {
     "same padding": Case(32, (17, 20), (40, 32, 3, 3), pads=(1, 1, 1, 1)),
     "without padding": Case(64, (6, 40), (70, 64, 2, 3)),
