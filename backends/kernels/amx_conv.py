@@ -40,7 +40,7 @@ _SLOTS = len(amx.TOGETHER[PIECES])
 _MULTIPLY, _MULTIPLY_HALF, _FINISH, _SPLIT = 175, 100, 55, 10
 """Nanoseconds, about: to multiply a pair of tiles by a block in a step, or by half of one, to finish that, and to split
 the numbers of a step."""
-_MORE_COLUMNS = 2.5
+_MORE_COLUMNS = 2.5  # as which adding up a vector for each sum counts, on the vector units
 _LEAST_VECTOR = 4  # lanes, in which results are stored
 _BETTER = 1.05  # so much faster AMX must be
 
@@ -226,7 +226,10 @@ def emit_conv_on_amx(
 
 @dataclass(frozen=True)
 class _Turn:
-    """Pair `t` of tiles times a few `steps` of the sums of a `block` of result channels, from step `start` on."""
+    """Pair `t` of tiles times a few `steps` of the sums of a `block` of result channels, from step `start` on.
+
+    `number` is that of the pass.
+    """
 
     block: Expr
     number: Index

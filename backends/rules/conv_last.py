@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
+from tilewright.backends.kernels.amx_between import LEVEL
 from tilewright.backends.kernels.amx_conv import OnAmx, choose_on_amx, emit_conv_on_amx
 from tilewright.backends.kernels.conv_last import Ask, ConvLast, Store, emit_conv_last, run_of, tile_of
 from tilewright.backends.kernels.group import Group, Layout
@@ -64,7 +65,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
         return layouts
     group.k.branch(
         amx.is_for_amx(),
-        lambda: emit_on_amx(group, amx, conv, operands, store, ahead(group, held, level=2)),
+        lambda: emit_on_amx(group, amx, conv, operands, store, ahead(group, held, LEVEL)),
         lambda: _emit_on_vectors(group, amx, conv, operands, store, ahead(group, held)),
     )
     return layouts

@@ -8,6 +8,7 @@ from functools import partial
 
 from tvm import tirx
 
+from tilewright.backends.kernels.amx_between import LEVEL
 from tilewright.backends.kernels.amx_bytes import STEP, bytes_tile_on_amx
 from tilewright.backends.kernels.amx_gemm import tile_on_amx
 from tilewright.backends.kernels.amx_pieces import pieces_tile
@@ -74,7 +75,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
         flat,
         group.inputs[right],
         store,
-        rows_ahead(group, node.results[0], columns, level=2 if tile.amx else 1),
+        rows_ahead(group, node.results[0], columns, level=LEVEL if tile.amx else 1),
         scaled=group.is_scaled(right),
     )
     return layouts
