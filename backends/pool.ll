@@ -16,7 +16,8 @@
 ; of a small model run. A thread therefore looks out for the next launch for some 200 us before it sleeps on the word, after
 ; 20 us with its processor offered to others at each look. Those that sleep are woken only if the call of the model is long
 ; enough, which nobody knows: at once if as much is left as pays for it by the last call's time, else when the call has taken
-; as long as that. The caller wakes two threads, and each of them two more.
+; as long as that, together with those right before it: the threads stay awake from one such call to the next. The caller
+; wakes two threads, and each of them two more.
 
 %group = type { ptr, i32 }                        ; TVMParallelGroupEnv: an unused handle, and the number of tasks
 
@@ -27,7 +28,9 @@
 @waiting  = internal global i32 0                 ; the caller sleeps on the gate
 @spent    = internal global i64 4611686018427387904, align 64  ; clock ticks of all threads in this call's tasks
 @expected = internal global i64 0                 ; what the last call spent
-@alone    = internal global i32 0                 ; the next launch is for the caller alone
+@earlier  = internal global i64 0                 ; what the calls right before this one spent
+@closed   = internal global i64 0                 ; when the gate was closed the last time
+@most     = internal global i64 9223372036854775807  ; tasks of the next launch
 @stopped  = internal global i32 0
 @threads  = internal global i32 1                 ; how many may work, with the caller
 @failed   = internal global i32 0
@@ -118,7 +121,9 @@ define internal i64 @patience() {
   %expected = load i64, ptr @expected
   %left = sub i64 %expected, %spent
   %known = icmp sgt i64 %left, 300000             ; some 100 us
-  %lasting = sub i64 300000, %spent
+  %earlier = load i64, ptr @earlier
+  %alone = add i64 %spent, %earlier
+  %lasting = sub i64 300000, %alone
   %long = select i1 %known, i64 -1, i64 %lasting
   %patience = select i1 %none, i64 9223372036854775807, i64 %long
   ret i64 %patience
@@ -129,15 +134,19 @@ define void @tilewright_pool_use(i32 %threads) {
   store atomic i32 %threads, ptr @threads seq_cst, align 4
   %spent = load atomic i64, ptr @spent monotonic, align 8
   store i64 %spent, ptr @expected
+  %earlier = load i64, ptr @earlier
+  %row = add i64 %earlier, %spent
+  %closed = load i64, ptr @closed
+  %next = call i1 @within(i64 600000, i64 %closed)  ; while awake threads would look out for it
+  %before = select i1 %next, i64 %row, i64 0
+  store i64 %before, ptr @earlier
   store atomic i64 0, ptr @spent monotonic, align 8
   ret void
 }
 
-; Whether the next launch is worth sharing out. Of one that is not, nobody else hears.
-define i32 @tilewright_pool_worth(i32 %worth) {
-  %not = icmp eq i32 %worth, 0
-  %alone = zext i1 %not to i32
-  store i32 %alone, ptr @alone
+; The next launch has so many tasks at most. Of a single one, nobody but the caller hears.
+define i32 @tilewright_pool_tasks(i64 %most) {
+  store i64 %most, ptr @most
   ret i32 0
 }
 
@@ -145,13 +154,17 @@ define i32 @tilewright_pool_worth(i32 %worth) {
 define i32 @tilewright_pool_launch(ptr %task, ptr %data, i32 %unused) {
 entry:
   %threads = load i32, ptr @threads
-  %kept = load i32, ptr @alone
-  store i32 0, ptr @alone
+  %most = load i64, ptr @most
+  store i64 9223372036854775807, ptr @most
   %lonely = icmp sle i32 %threads, 1
-  %worthless = icmp ne i32 %kept, 0
-  %single = or i1 %lonely, %worthless
+  %indivisible = icmp sle i64 %most, 1
+  %single = or i1 %lonely, %indivisible
   %many = shl i32 %threads, 3                     ; tasks a thread: enough to even out threads of unequal speed
-  %count = select i1 %single, i32 1, i32 %many
+  %enough = zext i32 %many to i64
+  %fewer = icmp slt i64 %most, %enough
+  %few = trunc i64 %most to i32
+  %shares = select i1 %fewer, i32 %few, i32 %many
+  %count = select i1 %single, i32 1, i32 %shares
   store ptr %task, ptr @task
   store ptr %data, ptr @data
   store i32 %count, ptr getelementptr inbounds (%group, ptr @tasks, i32 0, i32 1)
@@ -176,6 +189,7 @@ join:
   call void @work(i64 1, i64 %rest, i64 9223372036854775807)
   %closing = atomicrmw or ptr @gate, i32 -2147483648 seq_cst
   %closed = call i64 @llvm.readcyclecounter()
+  store i64 %closed, ptr @closed
   br label %check
 check:
   %state = load atomic i32, ptr @gate seq_cst, align 4

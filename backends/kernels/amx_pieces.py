@@ -116,9 +116,12 @@ class _Part:
             self._split_row(pieces, 0, pair, d, r)
 
     def _split_row(self, pieces: Buffer, now: Index, pair: Expr, d: Expr, r: Expr) -> None:
-        """Asks for the same of the pair behind, which may be far away."""
+        """Asks for the same of the pair behind, which may be far away, but not for what lies behind the last row.
+
+        That may be results which another core writes.
+        """
         half, row = quotient(r, ROWS), pair * SIDE + r
-        self.left.ask(row + SIDE, d)
+        self.left.ask(minimum(row + SIDE, self.rows - 1), d)
         self.left.split(row, d, pieces[now, d, 0, half, r - half * ROWS, 0])
 
     def _height(self, pair: Expr) -> Index:

@@ -29,7 +29,7 @@ Index: TypeAlias = int | Expr
 Condition: TypeAlias = bool | Expr
 
 REQUIRES = "tilewright.requires"  # the attribute of a function that tells whether it checks anything by itself
-_WORTH = "tilewright_pool_worth"  # see pool.ll
+_TASKS = "tilewright_pool_tasks"  # see pool.ll
 TURN = 8  # steps of a sum between two prefetches: often enough for all that comes later, and cheap beside the steps
 FORK_WORK = 500_000  # multiply-adds that take several times as long as sharing them out
 
@@ -141,11 +141,12 @@ class Loops:
     def parallel(self, extent: Index, worth: Condition = True, name: str = "p") -> Iterator[Expr]:
         """A loop whose iterations run on all threads, in contiguous shares, when `worth` holds; otherwise serially.
 
-        `worth` weighs the work against a fork (about 1 us among threads that are awake). Where it is known only at run
-        time, the pool is told before the loop begins.
+        `worth` weighs the work against a fork (about 1 us among threads that are awake). The pool is told how many
+        tasks there are before the loop begins, a single one where it is not worth it.
         """
-        if not isinstance(worth, bool):
-            self.emit(tirx.Evaluate(tirx.call_extern("int32", _WORTH, tirx.Cast("int32", worth))))
+        if worth is not False:
+            count = index(extent) if worth is True else tirx.Select(worth, index(extent), index(1))
+            self.emit(tirx.Evaluate(tirx.call_extern("int32", _TASKS, count)))
         with self._loop(
             tirx.stmt.ForKind.PARALLEL if worth is not False else tirx.stmt.ForKind.SERIAL, extent, 0, name
         ) as p:

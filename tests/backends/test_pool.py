@@ -86,15 +86,39 @@ def test_threads_are_woken_for_long_calls_only(image: Any) -> None:
     assert wakes(model, image[:2]) < 20  # a few where another program interrupts a call, which then seems long
 
 
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one processor, which the caller has")
+def cpu_clock() -> int:
+    """That of the model's one other thread."""
+    (thread,) = pool_threads()
+    assert thread.ident is not None
+    return time.pthread_getcpuclockid(thread.ident)
+
+
+TWO_PROCESSORS = pytest.mark.skipif(
+    len(os.sched_getaffinity(0)) < 2, reason="there is one processor, which the caller has"
+)
+
+
+@TWO_PROCESSORS
+def test_short_calls_in_a_row_are_shared(image: Any) -> None:
+    gc.collect()
+    model = compiled(2)
+    model(image)
+    clock, shared, alone = cpu_clock(), 0.0, 0.0
+    for _ in range(10):
+        time.sleep(0.005)
+        before = time.clock_gettime(clock), time.thread_time()
+        for _ in range(60):
+            model(image[:8])
+        shared, alone = shared + time.clock_gettime(clock) - before[0], alone + time.thread_time() - before[1]
+    assert shared > 0.5 * alone
+
+
+@TWO_PROCESSORS
 def test_a_long_call_after_short_ones_is_shared(image: Any) -> None:
     gc.collect()
     model = compiled(2)
     model(image)
-    (thread,) = pool_threads()
-    assert thread.ident is not None
-    clock = time.pthread_getcpuclockid(thread.ident)
-    shared = alone = 0.0
+    clock, shared, alone = cpu_clock(), 0.0, 0.0
     for _ in range(10):
         for _ in range(3):
             model(image[:1])
