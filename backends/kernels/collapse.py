@@ -33,7 +33,7 @@ def collapse(body: Graph) -> Graph:
         if node.op.name == "transpose":
             before, after = (_sorted(runs, orders[v]) for v in (node.inputs[0], node.results[0]))
             attrs = {"perm": tuple(before.index(run) for run in after)}
-        rebuilt = make_node(node.op, [inner[v] if v in inner else _scalar(v) for v in node.inputs], attrs)
+        rebuilt = make_node(node.op, [inner[v] if v in inner else scalar(v) for v in node.inputs], attrs)
         inner.update(zip(node.results, rebuilt.results, strict=True))
     return Graph(tuple(inner[v] for v in body.inputs), (inner[body.outputs[0]],), body.output_names)
 
@@ -43,7 +43,7 @@ def _orders(body: Graph) -> dict[Value, Order] | None:
 
     Axes are those that a value has when it is broadcast. None, too, where the result reads a value along two axes.
     """
-    if len(body.outputs) != 1 or not all(map(_goes_by_element, body.nodes)):
+    if len(body.outputs) != 1 or not all(map(goes_by_element, body.nodes)):
         return None
     rank = body.outputs[0].rank
     orders: dict[Value, Order] = {body.outputs[0]: tuple(range(rank))}
@@ -58,12 +58,12 @@ def _orders(body: Graph) -> dict[Value, Order] | None:
     return orders
 
 
-def _goes_by_element(node: Node) -> bool:
+def goes_by_element(node: Node) -> bool:
     """Every input is broadcast as numpy does it, or transposed; a scale along one axis is not."""
     return node.op.name == "transpose" or (node.op.kind is Kind.ELEMENTWISE and node.attrs.get("axis") is None)
 
 
-def _scalar(value: Value) -> Value:
+def scalar(value: Value) -> Value:
     """A constant of one element without axes, so that it cannot keep any apart."""
     assert value.data is not None
     return Value(value.type.with_shape(()), data=value.data.reshape(()), name=value.name)

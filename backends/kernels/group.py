@@ -44,7 +44,6 @@ class Group:
 
     def __init__(self, body: Graph, weights: Weights, name: str, target: Target) -> None:
         self.signature, self.body, self.weights, self.target = body, body, weights, target
-        self.anchor = next((n for n in body.nodes if n.op.kind in ANCHORS), None)
         self.k = Loops(name)
         self.b = Namespace({s: self.k.dim(s) for s in symbols(body)}, partial(noted, self.k))
         self.inputs: dict[Value, Buffer] = {}
@@ -52,6 +51,10 @@ class Group:
         self.tensors: dict[Value, Tensor] = {}
         self.stages: dict[Node, list[Tensor]] = {}
         self._guarded = _read_by(body, GUARDING)
+
+    @property
+    def anchor(self) -> Node | None:
+        return next((n for n in self.body.nodes if n.op.kind in ANCHORS), None)
 
     def is_weight(self, value: Value) -> bool:
         """An input of the body that is a constant of the model."""

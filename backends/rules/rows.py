@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from tilewright.backends.kernels.collapse_folded import collapse_folded
 from tilewright.backends.kernels.expr import ArgReduction, Reduction, Tensor
 from tilewright.backends.kernels.group import Group, Layout
 from tilewright.backends.kernels.nest import Nest
@@ -32,6 +33,8 @@ def folded_axes(node: Node) -> tuple[int, ...] | None:
 
 
 def emit(group: Group) -> Mapping[Value, Layout]:
+    assert group.anchor is not None
+    group.body = collapse_folded(group.body, group.anchor)
     node = group.anchor
     assert node is not None
     axes = folded_axes(node)
