@@ -40,6 +40,7 @@ _SLOTS = len(amx.TOGETHER[PIECES])
 _MULTIPLY, _MULTIPLY_HALF, _FINISH, _SPLIT = 175, 100, 55, 10
 """Nanoseconds, about: to multiply a pair of tiles by a block in a step, or by half of one, to finish that, and to split
 the numbers of a step."""
+_FETCH, _FETCH_ON_VECTORS = 160, 450  # to wait for a step of a block of weights that the second-level cache does not keep
 _MORE_COLUMNS = 2.5  # as which adding up a vector for each sum counts, on the vector units
 _LEAST_VECTOR = 4  # lanes, in which results are stored
 _BETTER = 1.05  # so much faster AMX must be
@@ -138,7 +139,7 @@ def _cost(conv: ConvLast, cores: int, neighbours: int) -> float:
     rows, columns = (int(size) for size in _part(_parts, conv, high, wide, cores))
     pairs = -(-int(width_in_tiles(high, wide, columns)) * rows // SIDE)
     blocks, steps = -(-conv.phases * conv.outputs // SIDE), _steps(conv)
-    split_right = COSTS[PIECES].split_right if _is_far(blocks * steps) else 0
+    split_right = COSTS[PIECES].split_right + _FETCH if _is_far(blocks * steps) else 0
     multiply = _MULTIPLY_HALF if _is_half(conv) else _MULTIPLY
     multiplied = blocks * ((multiply * pairs + split_right) * steps + _FINISH * pairs)
     split = _SPLIT * int(reads(high, rows) * reads(wide, columns)) * conv.channels / DEPTH
@@ -146,12 +147,18 @@ def _cost(conv: ConvLast, cores: int, neighbours: int) -> float:
 
 
 def _cost_on_vectors(machine: Vectors, conv: ConvLast) -> float:
-    """Where vectors lie along the sums, few columns cost about as much as if there were some more."""
+    """Nanoseconds for `SIDE` results, about.
+
+    Where vectors lie along the sums, few columns cost about as much as if there were some more.
+    """
     costs = COSTS[PIECES]
     columns: float = -(-conv.outputs // ROWS) * ROWS
     if tile_of(machine, conv, "float32").dots:
         columns = conv.outputs + _MORE_COLUMNS
-    return conv.phases * columns / SIDE * (costs.on_vectors * conv.terms / DEPTH + costs.finish_on_vectors)
+    blocks, steps = conv.phases * columns / SIDE, conv.terms / DEPTH
+    known = [axis.results if isinstance(axis.results, int) else _SIZE for axis in conv.axes]
+    fetched = _FETCH_ON_VECTORS * SIDE / math.prod(known) if _is_far(int(blocks * steps)) else 0
+    return blocks * ((costs.on_vectors + fetched) * steps + costs.finish_on_vectors)
 
 
 def _steps(conv: ConvLast) -> int:
