@@ -80,6 +80,52 @@ def slice_of_slice(match: Match, x: Value, inner: Value) -> Replacement:
     return match.apply("slice", x, starts=tuple(starts), sizes=second["sizes"], steps=tuple(steps))
 
 
+@rule(lambda p: p.slice(p.concat(...).named("joined")))
+def slice_of_concat(match: Match, joined: Value) -> Replacement:
+    """Along other axes each part is sliced by itself: less to join, and nothing to copy if the parts are read once."""
+    assert joined.node is not None
+    axis, attrs = joined.node.attrs["axis"], match.node.attrs
+    starts, sizes, steps = attrs["starts"], attrs["sizes"], attrs["steps"]
+    if starts[axis] != 0 or steps[axis] != 1 or not dims.equal(sizes[axis], joined.shape[axis]):
+        return Decline("not all parts are taken whole along the axis that joins them")
+    parts = [
+        match.apply("slice", v, starts=starts, sizes=_with(sizes, axis, v.shape[axis]), steps=steps)
+        for v in joined.node.inputs
+    ]
+    return match.apply("concat", *parts, axis=axis)
+
+
+def _with(sizes: Sequence[Dim], axis: int, size: Dim) -> tuple[Dim, ...]:
+    return (*sizes[:axis], size, *sizes[axis + 1 :])
+
+
+@rule(lambda p, x: p.slice(p.pad(x, mode="constant").named("padded")))
+def slice_of_pad(match: Match, x: Value, padded: Value) -> Replacement:
+    """Slice first, and pad with what is left of the padding."""
+    assert padded.node is not None
+    pads, attrs = padded.node.attrs, match.node.attrs
+    if any(step != 1 for step in attrs["steps"]):
+        return Decline("places are left out between")
+    columns = zip(x.shape, padded.shape, pads["before"], pads["after"], attrs["starts"], attrs["sizes"], strict=True)
+    axes = [_kept(*column) for column in columns]
+    if any(axis is None for axis in axes):
+        return Decline("the sizes of what is taken are not known, or nothing but padding is taken")
+    starts, sizes, before, after = zip(*(axis for axis in axes if axis), strict=True)
+    part = match.apply("slice", x, starts=starts, sizes=sizes, steps=(1,) * x.rank)
+    return match.apply("pad", part, before=before, after=after, value=pads["value"])
+
+
+def _kept(size: Dim, padded: Dim, before: Dim, after: Dim, start: Dim, taken: Dim) -> tuple[Dim, Dim, Dim, Dim] | None:
+    """Of an axis that is padded and then sliced: first place, size and padding where it is sliced first."""
+    if start == 0 and dims.equal(padded, taken):
+        return 0, size, before, after
+    if not (isinstance(size, int) and isinstance(before, int) and isinstance(start, int) and isinstance(taken, int)):
+        return None
+    first, end = max(0, start - before), min(size, start + taken - before)
+    left = max(0, before - start)
+    return (first, end - first, left, taken - left - (end - first)) if first < end else None
+
+
 @rule(lambda p: p.concat(...))
 def concat_of_concat(match: Match) -> Replacement:
     axis, parts = match.node.attrs["axis"], list[Value]()
@@ -183,6 +229,8 @@ RULES = (
     expand_of_expand,
     transpose_of_transpose,
     slice_of_slice,
+    slice_of_concat,
+    slice_of_pad,
     concat_of_concat,
     reshape_around_transpose,
     transpose_around_reshape,

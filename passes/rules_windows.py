@@ -1,7 +1,8 @@
-"""Rules for convolutions: zeros around an image that it adds itself, taps that read nothing but these."""
+"""Rules for convolutions: zeros around an image that it adds itself, taps that read nothing but these, joined images."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +12,8 @@ from tilewright.ir.graph import Value
 from tilewright.ir.ops.windows import channels_moved_first
 from tilewright.passes.patterns import Match
 from tilewright.passes.rewrite import Decline, Replacement, rule
+
+_FEWER_OUTPUTS = 8  # times as many channels must be joined as result
 
 
 @rule(lambda p, x, w: p.conv(p.pad(x, mode="constant", value=0).named("padded"), w))
@@ -82,4 +85,43 @@ def _spatial_behind(match: Match, sizes: Sequence[Dim]) -> Sequence[Dim]:
     return channels_moved_first(sizes) if match.node.attrs["channels_last"] else sizes
 
 
-RULES = (padding_in_conv, padding_in_biased_conv, taps_on_padding, taps_on_padding_with_bias)
+@rule(lambda p, w: p.conv(p.concat(...).named("joined"), w, groups=1))
+def conv_of_concat(match: Match, w: Value, joined: Value) -> Replacement:
+    return _sum_over_parts(match, joined, w)
+
+
+@rule(lambda p, w, b: p.conv(p.concat(...).named("joined"), w, b, groups=1))
+def biased_conv_of_concat(match: Match, w: Value, b: Value, joined: Value) -> Replacement:
+    return _sum_over_parts(match, joined, w, b)
+
+
+def _sum_over_parts(match: Match, joined: Value, w: Value, *bias: Value) -> Replacement:
+    """A convolution of each part, where adding up the few result channels takes less than joining the parts."""
+    assert joined.node is not None
+    attrs, axis = match.node.attrs, joined.node.attrs["axis"]
+    if axis != (joined.rank - 1 if attrs["channels_last"] else 1):
+        return Decline("the parts are not channels")
+    sizes = [part.shape[axis] for part in joined.node.inputs]
+    outputs = w.shape[0]
+    if not isinstance(outputs, int) or not all(isinstance(size, int) for size in sizes):
+        return Decline("the numbers of channels are not known")
+    if outputs * _FEWER_OUTPUTS > sum(sizes):
+        return Decline("the result has almost as many channels")
+    total: Value | None = None
+    for start, size, part in zip(itertools.accumulate((0, *sizes)), sizes, joined.node.inputs, strict=False):
+        starts, steps = (0, start, *(0 for _ in w.shape[2:])), (1,) * w.rank
+        kernel = match.apply("slice", w, starts=starts, sizes=(outputs, size, *w.shape[2:]), steps=steps)
+        added = match.apply("conv", part, kernel, *(bias if total is None else ()), **attrs)
+        total = added if total is None else match.apply("add", total, added)
+    assert total is not None
+    return total
+
+
+RULES = (
+    padding_in_conv,
+    padding_in_biased_conv,
+    taps_on_padding,
+    taps_on_padding_with_bias,
+    conv_of_concat,
+    biased_conv_of_concat,
+)

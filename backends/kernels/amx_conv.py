@@ -40,7 +40,7 @@ _SLOTS = len(amx.TOGETHER[PIECES])
 _MULTIPLY, _MULTIPLY_HALF, _FINISH, _SPLIT = 175, 100, 55, 10
 """Nanoseconds, about: to multiply a pair of tiles by a block in a step, or by half of one, to finish that, and to split
 the numbers of a step."""
-_FETCH, _FETCH_ON_VECTORS = 160, 450  # to wait for a step of a block of weights that the second-level cache does not keep
+_FETCH, _FETCH_ON_VECTORS = 160, 450  # to wait for a step of a block of weights that lies in the third-level cache
 _MORE_COLUMNS = 2.5  # as which adding up a vector for each sum counts, on the vector units
 _LEAST_VECTOR = 4  # lanes, in which results are stored
 _BETTER = 1.05  # so much faster AMX must be

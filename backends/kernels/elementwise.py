@@ -21,7 +21,7 @@ from tilewright.backends.kernels.ranges import (
 from tilewright.backends.kernels.stream import fence, stream
 from tilewright.backends.kernels.tile import Vectors
 
-_BLOCK = 1 << 13  # elements a task: long against its index arithmetic, short enough to balance the threads
+BLOCK = 1 << 13  # elements a task: long against its index arithmetic, short enough to balance the threads
 
 
 def emit_pointwise(
@@ -35,7 +35,7 @@ def emit_pointwise(
     if not shape:
         store(())
         return
-    with _rows(k, shape, cost) as (place, first, extent):
+    with each_row(k, shape, cost) as (place, first, extent):
         cover(k, extent, machine.lanes, lambda j: store((*place, j)), first)
 
 
@@ -43,24 +43,24 @@ def emit_streamed(
     k: Loops, machine: Vectors, shape: Sequence[Index], value: Callable[..., Expr], out: Buffer, cost: float = 1.0
 ) -> None:
     """out[indices] = value(*indices) for every element of `shape`, for an `out` that `streams`."""
-    with _rows(k, shape, cost, after=lambda: fence(k)) as (place, first, extent):
+    with each_row(k, shape, cost, after=lambda: fence(k)) as (place, first, extent):
         stream(k, out, lambda j: (*place, first + j), extent, machine.lanes, lambda j: value(*place, first + j))
 
 
 @contextmanager
-def _rows(
+def each_row(
     k: Loops, shape: Sequence[Index], cost: float, after: Callable[[], None] = lambda: None
 ) -> Iterator[tuple[Indices, Index, Index]]:
     """Loops over parts of rows: the leading indices, the first element of the last axis, and how many.
 
-    `after` emits what ends a task.
+    Rows of at most `BLOCK` elements are a part each. `after` emits what ends a task.
     """
     *outer, rows, columns = (1, *shape) if len(shape) == 1 else shape
-    height = named(k, "height", maximum(1, div_down(_BLOCK, maximum(columns, 1))))
-    blocks = (*outer, div_up(rows, height), div_up(columns, _BLOCK))
+    height = named(k, "height", maximum(1, div_down(BLOCK, maximum(columns, 1))))
+    blocks = (*outer, div_up(rows, height), div_up(columns, BLOCK))
     with tasks(k, blocks, worth_forking(product(shape), cost)) as (*lead, block_row, block_column):
-        first_row, first = block_row * height, block_column * _BLOCK
-        extent = columns if fits(columns, _BLOCK) else k.let("extent", minimum(_BLOCK, columns - first))
+        first_row, first = block_row * height, block_column * BLOCK
+        extent = columns if fits(columns, BLOCK) else k.let("extent", minimum(BLOCK, columns - first))
         with k.serial(minimum(height, rows - first_row)) as i:
             yield (*lead, first_row + i)[1 - len(shape) :] if len(shape) > 1 else (), first, extent
         after()

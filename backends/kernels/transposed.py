@@ -111,7 +111,7 @@ def turn(
     for row in range(lanes):
         with k.vectorized(lanes) as lane:
             k.store(block, (row * lanes + lane,), load(row, lane))
-    for column, vector in enumerate(_turned(k, lanes, [block[_ramp(r * lanes, lanes)] for r in range(lanes)])):
+    for column, vector in enumerate(_turned(k, lanes, [block[ramp(r * lanes, lanes)] for r in range(lanes)])):
         store(column, vector)
 
 
@@ -122,10 +122,11 @@ def _load(load: Load, at: Sequence[Index], top: Expr, left: Expr, row: int, lane
 def _keep(k: Loops, tile: Buffer, side: int, i: int, j: int, column: int, vector: Expr) -> None:
     """A column of block i, j of a tile becomes one of its rows."""
     lanes = side // 2
-    k.emit(tirx.BufferStore(tile, vector, [_ramp((j * lanes + column) * side + i * lanes, lanes)]))
+    k.emit(tirx.BufferStore(tile, vector, [ramp((j * lanes + column) * side + i * lanes, lanes)]))
 
 
-def _ramp(start: int, lanes: int) -> Expr:
+def ramp(start: int, lanes: int) -> Expr:
+    """The index of a vector of so many elements from `start` on."""
     return tirx.Ramp(index(start), index(1), lanes)
 
 

@@ -1,13 +1,11 @@
-"""Concatenation: each operand is copied by loops of its own, so that no element asks where it comes from."""
+"""Concatenation, with the elementwise operators before and after it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from tilewright.backends.kernels.elementwise import emit_pointwise
 from tilewright.backends.kernels.group import Group, Layout
-from tilewright.backends.kernels.loops import Index
-from tilewright.backends.kernels.ranges import named
+from tilewright.backends.kernels.joined import Piece, are_short, emit_in_rows, emit_one_by_one
 from tilewright.backends.kernels.tile import Vectors
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.graph import Node, Value
@@ -29,17 +27,13 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     assert joint is not None
     joined = joint.results[0]
     group.place({}, held=joined)
-    finish = group.finisher(joined)
+    finish, machine = group.finisher(joined), Vectors.of(group.target)
     axis: int = joint.attrs["axis"]
-    offset: Index = 0
-    for operand in joint.inputs:
-        shape, tensor = group.shape(operand), group.tensors[operand]
-
-        def copy(index: Sequence[Index], tensor=tensor, offset=offset) -> None:  # type: ignore[no-untyped-def]
-            finish([i + offset if a == axis else i for a, i in enumerate(index)], tensor(*index))
-
-        emit_pointwise(group.k, Vectors.of(group.target), shape, copy)
-        offset = named(group.k, "offset", offset + shape[axis])
+    pieces = [Piece(group.shape(operand), group.tensors[operand]) for operand in joint.inputs]
+    if are_short(pieces, axis):
+        emit_in_rows(group.k, machine, group.shape(joined), axis, pieces, finish)
+    else:
+        emit_one_by_one(group.k, machine, axis, pieces, finish)
     return {}
 
 

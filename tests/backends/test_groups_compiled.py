@@ -147,6 +147,19 @@ def test_attention_between_transposes() -> None:
     kernels(named([result], [x, mask]), {"b": 1, "s": 1}, {"b": 2, "s": 19}, {"b": 1, "s": 135})
 
 
+@pytest.mark.parametrize("count", [2, 3, 4, 8, 16])
+@pytest.mark.parametrize("width", [5, 16, 37])
+def test_concat_of_short_pieces(count: int, width: int) -> None:
+    """Of one element each, which some numbers of pieces turn in registers, of several, and along a middle axis."""
+    xs = [input_value(f"x{i}", tensor(FLOAT, "n", width, 1)) for i in range(count)]
+    x, y = given(x=("n", width, 6), y=("n", width, 9))
+    single = apply("exp", apply("concat", apply("neg", xs[0]), *xs[1:], axis=2))
+    short = apply("concat", x, apply("mul", y, weight(9)), *xs, axis=2)
+    middle = apply("concat", *xs, apply("neg", xs[0]), axis=1)
+    graph = named([single, short, middle], [*xs, x, y])
+    assert kernels(graph, {"n": 1}, {"n": 3}) == 3
+
+
 def test_concat_with_what_follows() -> None:
     x, y, z = given(x=("n", 3), y=("m", 3), z=("n", 3))
     joined = apply("concat", x, apply("neg", y), z, axis=0)
