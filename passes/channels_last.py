@@ -63,7 +63,7 @@ def _sums_in_vectors(node: Node) -> bool:
         return False
     outputs, channels, *_, taps = (int(size) for size in w.shape)
     run = channels * (taps if node.attrs["dilations"][-1] == 1 else 1)
-    return outputs <= FEW and run >= RUN and channels % VECTOR == 0
+    return outputs <= FEW and run >= RUN and (channels if channels > 1 else run) % VECTOR == 0
 
 
 def is_pointwise(node: Node) -> bool:

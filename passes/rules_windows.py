@@ -1,4 +1,4 @@
-"""Rules for convolutions: zeros around an image that it adds itself, taps that read nothing but these, joined images."""
+"""Rules for convolutions: zeros around an image that it adds itself, taps that read only these, joined images."""
 
 from __future__ import annotations
 

@@ -113,9 +113,12 @@ def choose_on_amx(machine: Vectors, conv: ConvLast, *, widens: bool = True) -> O
 
 
 def _neighbours(conv: ConvLast) -> list[int]:
-    """How many results may be computed as one: such that their channels are vectors, and all fit into a block."""
+    """How many results may be computed as one: such that their channels are vectors, and all fit into a block.
+
+    Single channels are vectors with those of the neighbours.
+    """
     wide = conv.axes[-1]
-    if conv.phases > 1 or wide.dilation > 1 or conv.outputs % _LEAST_VECTOR:
+    if conv.phases > 1 or wide.dilation > 1 or (conv.outputs % _LEAST_VECTOR and conv.outputs > 1):
         return [1]
     return list(range(1, max(1, SIDE // conv.outputs) + 1))
 
@@ -216,18 +219,16 @@ def emit_conv_on_amx(
         def place_and_store(phase: Index, place: Indices, o: Expr, value: Expr) -> None:
             if count == 1:
                 store(n, phase, place, o, value)
-                return
-            x = place[1] * count + phase
-            with k.when(index(x) < index(results)):
-                store(n, 0, (place[0], x), o, value)
+            else:
+                store(n, 0, (place[0], place[1] * count + phase), o, value)
 
         asked = None if ask is None or conv.phases > 1 else lambda places, o: ask(n, places, o)
         amx.begin(k)
         split = SplitImage.of(k, conv, grid)
         split.split(flat, n, block)
-        _Task(k, tile, conv, grid, block, split, _Weights.of(k, chosen, weights), place_and_store, asked).emit(
-            first, beyond
-        )
+        right = _Weights.of(k, chosen, weights)
+        task = _Task(k, tile, conv, grid, block, split, right, place_and_store, asked, count, results)
+        task.emit(first, beyond)
         amx.end(k)
 
 
@@ -296,7 +297,7 @@ def _shape(buffer: Buffer) -> list[int]:
 
 @dataclass(frozen=True)
 class _Task:
-    """A block of results of an image."""
+    """A block of results of an image, some `neighbours` of which are computed as one."""
 
     k: Loops
     tile: Tile
@@ -307,6 +308,8 @@ class _Task:
     weights: _Weights
     store: Callable[[Index, Indices, Expr, Expr], None]
     ask: Callable[[Indices, Index], None] | None
+    neighbours: int
+    results: Index  # of a row, which fill so many places each
 
     @property
     def steps(self) -> int:
@@ -393,7 +396,6 @@ class _Task:
         top = named(k, "top", turn.t * SIDE)
         end = named(k, "end", minimum(top + SIDE, places))
         first = named(k, "first", div_down(top, width))
-        columns = named(k, "columns", columns_of(self.conv.phases * self.conv.outputs, turn.block))
         with k.serial(div_up(end, width) - first, name="row") as number:
             row = named(k, "row", first + number)
             start = named(k, "start", maximum(0, top - row * width))
@@ -401,13 +403,23 @@ class _Task:
             with k.serial(maximum(stop - start, 0), name="x") as i:
                 x = named(k, "x", start + i)
                 place, r = (self.block.row + row, self.block.column + x), named(k, "r", row * width + x - top)
+                columns = named(k, "columns", columns_of(self._phases(place[1]) * self.conv.outputs, turn.block))
                 self._store(turn.block, columns, place, partial(total, r))
+
+    def _phases(self, column: Index) -> Index:
+        """Of a place in that column, those that stand for results."""
+        if self.neighbours == 1:
+            return self.conv.phases
+        return minimum(self.neighbours, self.results - column * self.neighbours)
 
     def _store(self, block: Expr, width: Index, place: Indices, total: Callable[[Expr], Expr]) -> None:
         """So many channels of a block, of those phases that have some in it."""
         k, conv, outputs, first = self.k, self.conv, self.conv.outputs, block * SIDE
         if conv.phases == 1:
             k.lanes(width, self.tile.lanes, lambda c: self.store(0, place, first + c, total(c)))
+            return
+        if outputs == 1 and self.neighbours > 1:
+            k.lanes(width, self.tile.lanes, lambda c: self.store(first + c, place, index(0), total(c)))
             return
         lanes = math.gcd(outputs, self.tile.lanes) if outputs % _LEAST_VECTOR == 0 else 1
         phase = named(k, "phase", div_down(first, outputs))

@@ -98,9 +98,11 @@ def share_of_rows(k: Loops, slots: int, parts: Index, part: Index, work: Callabl
     return between
 
 
-def columns_of(columns: int, block: Expr) -> Index:
+def columns_of(columns: Index, block: Expr) -> Index:
     """How many columns a block has."""
-    return SIDE if columns % SIDE == 0 else tirx.min(index(columns) - block * SIDE, index(SIDE))
+    if isinstance(columns, int) and columns % SIDE == 0:
+        return SIDE
+    return tirx.min(index(columns) - block * SIDE, index(SIDE))
 
 
 def each_result(

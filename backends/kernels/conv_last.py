@@ -30,6 +30,7 @@ from tilewright.backends.kernels.tile import Ahead, RowOf, Tile, Vectors, choose
 
 _CACHE = 1 << 15  # elements of input that a task may read: a share of the second-level cache
 _RESULTS = (24, 384)  # places a task, at least (each reads all weights) and at most
+_RESULTS_OF_DOTS = (24, 1 << 13)  # of few channels: copying what they read takes as long as computing them
 _TASKS = 16  # enough to balance the threads
 _FORK_WORK = 300_000  # multiply-adds that take longer than waking the threads
 _FAR_APART = 2  # times as many rows from the first tap to the last as all taps read by themselves
@@ -115,7 +116,7 @@ def emit_conv_last(
     """
     axes, restored = _spread(*normalised(conv.axes), conv.channels)
     flat = k.view(image, (product((conv.batch, *(axis.size for axis in axes), conv.channels)),))
-    grid = grid_of(k, axes, conv.channels)
+    grid = grid_of(k, axes, conv.channels, _RESULTS_OF_DOTS if tile.dots else _RESULTS)
     kernel = _Kernel(
         k,
         tile.for_rows(grid.columns),
@@ -366,11 +367,14 @@ def _within(place: Index, size: Index) -> tuple[Expr, Expr]:
     return index(place) >= index(0), index(place) < index(size)
 
 
-def grid_of(k: Loops, axes: Sequence[Axis], channels: int) -> Grid:
-    """Blocks of places whose inputs fit into the cache, whole rows if they fit, all of about the same size."""
+def grid_of(k: Loops, axes: Sequence[Axis], channels: int, results: tuple[int, int] = _RESULTS) -> Grid:
+    """Blocks of places whose inputs fit into the cache, whole rows if they fit, all of about the same size.
+
+    `results` are the least and the most places of a block.
+    """
     *_, high, wide = axes
     budget = _CACHE // channels  # places of the input
-    least, most = _RESULTS
+    least, most = results
     across = budget // (high.kernel * wide.stride)
     columns = even(k, wide.results, min(max(across, least), most))
     down = min(max(budget // (high.stride * wide.stride), least), most)

@@ -72,8 +72,36 @@ def multiply_dots(
         if rest := int(run) % lanes:
             step(place, int(run) // lanes, rest)
     for c, total in enumerate(sums):
-        for r in range(rows):
-            out(r, c, fold_lanes(total[tirx.Ramp(index(r * lanes), index(1), lanes)], lanes, tirx.Add))
+        for r, value in enumerate(_folded(k, [_lanes_of(total, r * lanes, lanes) for r in range(rows)], lanes)):
+            out(r, c, value)
+
+
+def _lanes_of(buffer: Buffer, start: int, lanes: int) -> Expr:
+    return tirx.BufferLoad(buffer, [tirx.Ramp(index(start), index(1), lanes)])
+
+
+def _folded(k: Loops, vectors: Sequence[Expr], lanes: int) -> list[Expr]:
+    """The sum of the lanes of each vector. Of 2**n vectors they are folded together, with half as many shuffles."""
+    count = len(vectors)
+    if count & (count - 1):
+        return [fold_lanes(vector, lanes, tirx.Add) for vector in vectors]
+    part = lanes
+    while part > 1:
+        pairs = [vectors[i : i + 2] for i in range(0, len(vectors), 2)]
+        vectors = [_fold_halves(k, pair, lanes, part) for pair in pairs]
+        lanes = lanes if len(pairs[0]) == 2 else lanes // 2
+        part //= 2
+    return [tirx.Shuffle([vectors[0]], [index(r)]) for r in range(count)] if count > 1 else [vectors[0]]
+
+
+def _fold_halves(k: Loops, vectors: Sequence[Expr], lanes: int, part: int) -> Expr:
+    """Of each part of one or two vectors the sum of its first half and its second, side by side."""
+    firsts = [lane for lane in range(lanes * len(vectors)) if lane % part < part // 2]
+    first, second = (
+        k.let("half", tirx.Shuffle(list(vectors), [index(lane + offset) for lane in firsts]))
+        for offset in (0, part // 2)
+    )
+    return k.let("folded", first + second)
 
 
 def _vector(k: Loops, lanes: int, width: int, load: Callable[[Expr], Expr]) -> Expr:
@@ -84,4 +112,4 @@ def _vector(k: Loops, lanes: int, width: int, load: Callable[[Expr], Expr]) -> E
     if width < lanes:
         with k.vectorized(lanes - width) as lane:
             k.store(loaded, (lane + width,), 0.0)
-    return tirx.BufferLoad(loaded, [tirx.Ramp(index(0), index(1), lanes)])
+    return _lanes_of(loaded, 0, lanes)

@@ -51,6 +51,8 @@ FEW = {
     "an odd width": (Case(12, (7, 37), (12, 12, 1, 4)), 2),
     "narrow": (Case(16, (20, 3), (4, 16, 3, 3), pads=(1, 1, 1, 1)), 8),
     "a channel": (Case(3, (16, 33), (1, 3, 5, 5), pads=(2, 2, 2, 2)), 7),
+    "vectors of neighbours": (Case(1, (1, 700), (1, 1, 1, 64), (1, 2)), 32),
+    "vectors and less": (Case(8, (5, 90), (1, 8, 3, 3), pads=(1, 1, 1, 1)), 20),
 }
 
 
