@@ -64,7 +64,7 @@ def emit_conv_transpose(
     phases = transposed.phases
 
     def stored(n: Index, channel: Index, places: Indices, value: Expr) -> None:
-        where = _interleaved(transposed, places, remainder(channel, phases))
+        where = interleaved_place(transposed, places, remainder(channel, phases))
         with k.when(_exists(transposed, where)):
             store(n, div_down(channel, phases), where, value)
 
@@ -83,14 +83,14 @@ def interleaved(k: Loops, transposed: ConvTranspose, store: Store) -> StoreLast:
     """What stores the results of `transposed.conv_last` by `store(n, o, places, value)`, if there are such."""
 
     def stored(n: Index, phase: Index, places: Indices, o: Expr, value: Expr) -> None:
-        where = _interleaved(transposed, places, phase)
+        where = interleaved_place(transposed, places, phase)
         with k.when(_exists(transposed, where)):
             store(n, o, where, value)
 
     return stored
 
 
-def _interleaved(transposed: ConvTranspose, places: Indices, phase: Index) -> Indices:
+def interleaved_place(transposed: ConvTranspose, places: Indices, phase: Index) -> Indices:
     """The place of a phase's result."""
     digits = _digits(phase, [spread.stride for spread in transposed.spreads])
     found = zip(places, transposed.spreads, digits, strict=True)

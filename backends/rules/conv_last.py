@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from tilewright.backends.kernels.amx_between import LEVEL
-from tilewright.backends.kernels.amx_conv import OnAmx, choose_on_amx, emit_conv_on_amx
+from tilewright.backends.kernels.amx_conv import AskPhase, OnAmx, choose_on_amx, emit_conv_on_amx
 from tilewright.backends.kernels.conv_last import Ask, ConvLast, Store, emit_conv_last, run_of, tile_of
 from tilewright.backends.kernels.group import Group, Layout
 from tilewright.backends.kernels.loops import Buffer, Expr, Index
@@ -65,7 +65,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
         return layouts
     group.k.branch(
         amx.is_for_amx(),
-        lambda: emit_on_amx(group, amx, conv, operands, store, ahead(group, held, LEVEL)),
+        lambda: emit_on_amx(group, amx, conv, operands, store, _ahead_of_phases(group, held)),
         lambda: _emit_on_vectors(group, amx, conv, operands, store, ahead(group, held)),
     )
     return layouts
@@ -81,15 +81,21 @@ def _emit_on_vectors(
 
 
 def emit_on_amx(
-    group: Group, amx: OnAmx, conv: ConvLast, operands: tuple[Buffer, Buffer], store: Store, ask: Ask | None = None
+    group: Group, amx: OnAmx, conv: ConvLast, operands: tuple[Buffer, Buffer], store: Store, ask: AskPhase | None
 ) -> None:
     """As `emit_conv_last`, for the axes of `conv`."""
     axes, restored = normalised(conv.axes)
     emit_conv_on_amx(
         group.k, amx, axes[-1].results, *operands,
         lambda n, phase, places, o, value: store(n, phase, restored(places), o, value),
-        None if ask is None else lambda n, places, o: ask(n, restored(places), o),
+        None if ask is None else lambda n, phase, places, o: ask(n, phase, restored(places), o),
     )  # fmt: skip
+
+
+def _ahead_of_phases(group: Group, held: Value) -> AskPhase | None:
+    """For AMX; the convolution has one phase."""
+    ask = ahead(group, held, LEVEL)
+    return None if ask is None else lambda n, phase, places, o: ask(n, places, o)
 
 
 def _for_amx(amx: OnAmx, conv: ConvLast) -> Layout:

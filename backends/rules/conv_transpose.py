@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
+from tilewright.backends.kernels.amx_between import LEVEL
 from tilewright.backends.kernels.amx_conv import OnAmx, choose_on_amx
 from tilewright.backends.kernels.conv_transpose import (
     ConvTranspose,
     emit_conv_transpose,
     emit_conv_transpose_last,
     interleaved,
+    interleaved_place,
 )
 from tilewright.backends.kernels.group import Group, Layout
 from tilewright.backends.kernels.loops import Expr, Index
@@ -24,7 +26,7 @@ from tilewright.backends.kernels.packing_conv import (
 )
 from tilewright.backends.kernels.ranges import Indices
 from tilewright.backends.kernels.tile import Vectors, choose_tile
-from tilewright.backends.rules.conv_last import emit_on_amx
+from tilewright.backends.rules.conv_last import ahead, emit_on_amx
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.dims import Dim
 from tilewright.ir.graph import Node, Value
@@ -104,8 +106,9 @@ def _emit_on_amx(group: Group, node: Node, transposed: ConvTranspose, amx: OnAmx
     def store(n: Index, o: Index, places: Indices, value: Expr) -> None:
         finish((n, *places, o), value + group.tensors[bias[0]](o) if bias else value)
 
-    operands = group.inputs[image], group.inputs[weights]
-    emit_on_amx(group, amx, transposed.conv_last, operands, interleaved(group.k, transposed, store))
+    operands, ask = (group.inputs[image], group.inputs[weights]), ahead(group, node.results[0], LEVEL)
+    asked = None if ask is None else lambda n, phase, places, o: ask(n, interleaved_place(transposed, places, phase), o)
+    emit_on_amx(group, amx, transposed.conv_last, operands, interleaved(group.k, transposed, store), asked)
     return layouts
 
 
