@@ -103,6 +103,11 @@ class Target:
         return 32 if self.has("avx512f") else 16
 
     @property
+    def multiplies_tiles(self) -> bool:
+        """Whether it multiplies tiles of bfloat16 (AMX), for which float32 is split into pieces."""
+        return self.has("amx-bf16") and self.has("avx512f")
+
+    @property
     def sums_neighbours(self) -> bool:
         """Whether one instruction multiplies neighbours of 8 or 16 bits and adds them up in 32 (VNNI)."""
         return self.has("avx512vnni") or (self.vector_bits == 256 and self.has("avxvnni"))

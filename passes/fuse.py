@@ -9,7 +9,9 @@ Compiler for Deep Learning" (Roesch et al., 2019), section on operator fusion.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from tilewright.ir import dims
 from tilewright.ir.graph import Graph, Node, Value, input_value, make_node
@@ -26,14 +28,28 @@ ROUNDINGS = 4  # to bfloat16 in one kernel: likewise
 # Contractions read an operand many times, so only a change of place may be computed on the way in.
 MOVES = {"attention": ("transpose", "slice"), "matmul": ("transpose",)}
 PLACES = ("gather", "slice", "expand")  # are as fast within a concatenation as alone
+SPLIT_OUTPUTS, SPLIT_TERMS = 16, 64  # of a convolution with which splitting its image pays
 
 
-def fuse(graph: Graph) -> Graph:
+@dataclass(frozen=True)
+class Fuse:
     """The graph with every compilable operator in a `fused` node.
 
-    Reshapes stay outside, since they move no data, but for those of axes of size 1 within a kernel.
+    Reshapes stay outside, since they move no data, but for those of axes of size 1 within a kernel. `splits_images`:
+    whether the machine's convolutions read each element of an image once, to split it into pieces.
     """
-    groups = _Groups(graph)
+
+    splits_images: bool = False
+
+    def __call__(self, graph: Graph) -> Graph:
+        return _fuse_all(graph, self.splits_images)
+
+
+fuse = Fuse()
+
+
+def _fuse_all(graph: Graph, splits_images: bool) -> Graph:
+    groups = _Groups(graph, splits_images)
     for kinds in ((Kind.CONTRACTION,), (Kind.REDUCTION,), (Kind.INJECTIVE, Kind.ELEMENTWISE)):
         for node in graph.nodes:
             if node.op.kind in kinds:
@@ -57,8 +73,8 @@ def _is_view(node: Node) -> bool:
 class _Groups:
     """Which group each node is in. A group is known by its last node."""
 
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, splits_images: bool) -> None:
+        self.graph, self.splits_images = graph, splits_images
         self.tail: dict[Node, Node] = {node: node for node in graph.nodes if compilable(node) and not _is_view(node)}
         self.members: dict[Node, list[Node]] = {node: [node] for node in self.tail}
         self.after = post_dominators(graph)
@@ -161,6 +177,8 @@ class _Groups:
             if reader.op.name == "matmul" and reader.inputs[1].is_constant and reader.inputs[1].rank == 2:
                 return False  # packed weights are read once for many rows, if these lie one after the other
             moves = MOVES.get(reader.op.name, ())
+            if self.splits_images and _reads_each_once(reader, producer):
+                return _is_cheap_on_one_shape(self.members[producer])
             return all(n.op.name in moves for n in self.members[producer])
         if any(n.op.name == "concat" for n in self.members[producer]):
             return False
@@ -170,6 +188,23 @@ class _Groups:
         if reader.op.kind is Kind.REDUCTION:
             return reader.inputs[0].node is producer
         return not grows or not any(_is_costly(n) for n in self.members[producer])
+
+
+def _reads_each_once(reader: Node, producer: Node) -> bool:
+    """Whether a convolution, on a machine that splits its image, reads each element of what `producer` makes once."""
+    if reader.op.name != "conv" or reader.inputs.index(producer.results[0]) or not reader.inputs[1].is_constant:
+        return False
+    attrs, image, weights = reader.attrs, *reader.inputs[:2]
+    outputs, *terms = weights.shape
+    large = outputs >= SPLIT_OUTPUTS and math.prod(terms) >= SPLIT_TERMS
+    return large and attrs["channels_last"] and attrs["groups"] == 1 and image.dtype == "float32"
+
+
+def _is_cheap_on_one_shape(nodes: Sequence[Node]) -> bool:
+    """Whether these are cheap elementwise operators, of scalars and of values of one shape."""
+    read = [v for node in nodes for v in (*node.inputs, *node.results) if not _is_scalar(v)]
+    alike = all(dims.same_shape(v.shape, read[0].shape) for v in read)
+    return alike and all(n.op.kind is Kind.ELEMENTWISE and not _is_costly(n) for n in nodes)
 
 
 def _is_costly(node: Node) -> bool:

@@ -13,7 +13,7 @@ from tilewright.passes.channels_last import channels_last
 from tilewright.passes.exact_floats import exact_floats
 from tilewright.passes.fold_constants import fold_constants
 from tilewright.passes.fold_scales import fold_scales
-from tilewright.passes.fuse import fuse
+from tilewright.passes.fuse import Fuse, fuse
 from tilewright.passes.gelu import gelu
 from tilewright.passes.integer_products import integer_products
 from tilewright.passes.last_bits import last_bits
@@ -63,10 +63,10 @@ PIPELINE: tuple[Pass, ...] = (
 )
 
 
-def pipeline_for(*, any_quads: bool) -> tuple[Pass, ...]:
-    """The passes for a machine; `any_quads` as `NarrowProducts` has it."""
-    own = NarrowProducts(any_quads)
-    return tuple(own if each is narrow_products else each for each in PIPELINE)
+def pipeline_for(*, any_quads: bool, splits_images: bool) -> tuple[Pass, ...]:
+    """The passes for a machine; `any_quads` as `NarrowProducts` has it, `splits_images` as `Fuse`."""
+    own: dict[Pass, Pass] = {narrow_products: NarrowProducts(any_quads), fuse: Fuse(splits_images)}
+    return tuple(own.get(each, each) for each in PIPELINE)
 
 
 def run(graph: Graph, pipeline: Sequence[Pass] = PIPELINE, watch: Watch | None = None) -> Graph:

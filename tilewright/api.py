@@ -101,7 +101,7 @@ def _build(imported: Imported, target: Target, threads: int | None, strict: bool
     note_built = backends.foresee(imported.graph, target)
     say(f"improving {len(imported.graph.nodes)} operators")
     with _collector_waiting():
-        graph = passes.run(imported.graph, passes.pipeline_for(any_quads=target.sums_neighbours))
+        graph = passes.run(imported.graph, passes_for(target))
     say(f"building {len(graph.nodes)} steps for {target}")
     compiled = backends.compile_graph(
         graph,
@@ -113,6 +113,13 @@ def _build(imported: Imported, target: Target, threads: int | None, strict: bool
     )
     note_built()
     return compiled
+
+
+def passes_for(target: Target) -> Sequence[Callable[[Graph], Graph]]:
+    """The passes in order, as they suit a machine."""
+    from tilewright import passes
+
+    return passes.pipeline_for(any_quads=target.sums_neighbours, splits_images=target.multiplies_tiles)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ import numpy as np
 
 import tilewright as tw
 from tilewright import timing
+from tilewright.api import passes_for
 from tilewright.backends.compiled import CompiledModel
 from tilewright.backends.program import ControlCall, HostCall, KernelCall
 from tilewright.backends.signature import TensorInfo
@@ -123,8 +124,7 @@ def _inspect_graph(args: Args) -> None:
         graph = tw.read(args.model, shapes=dict(args.shape))
         say("running the passes")
         if args.passes:
-            native = parse_target("llvm -mcpu=native")
-            graph = passes.run(graph, passes.pipeline_for(any_quads=native.sums_neighbours))
+            graph = passes.run(graph, passes_for(parse_target("llvm -mcpu=native")))
     counts = dict(Counter(node.op.name for node in graph.nodes).most_common())
     ports = _graph_ports(graph)
     data = {**ports, "operators": counts}

@@ -17,7 +17,7 @@ from tvm import tirx
 from tilewright.backends.kernels import amx
 from tilewright.backends.kernels.amx_between import Between, asking, nothing
 from tilewright.backends.kernels.amx_gemm import COSTS, float_tile
-from tilewright.backends.kernels.amx_image import SplitImage, width_in_tiles
+from tilewright.backends.kernels.amx_image import Element, SplitImage, width_in_tiles
 from tilewright.backends.kernels.amx_right import columns_of, right_of, split_step
 from tilewright.backends.kernels.conv_last import ConvLast, Store, reads, run_of, tile_of
 from tilewright.backends.kernels.loops import Buffer, Condition, Expr, Index, Loops, const, index, minimum
@@ -204,7 +204,7 @@ def _parts(total: Index, most: Index) -> Index:
 
 
 def emit_conv_on_amx(
-    k: Loops, chosen: OnAmx, results: Index, image: Buffer, weights: Buffer, store: Store, ask: AskPhase | None = None
+    k: Loops, chosen: OnAmx, results: Index, image: Element, weights: Buffer, store: Store, ask: AskPhase | None = None
 ) -> None:
     """As `conv_last.emit_conv_last`, for places along two axes, the last of which has so many `results`.
 
@@ -212,7 +212,6 @@ def emit_conv_on_amx(
     """
     conv, tile, count = chosen.conv, chosen.tile, chosen.neighbours
     high, wide = conv.axes
-    flat = k.view(image, (product((conv.batch, high.size, wide.size, conv.channels)),))
     grid = Grid(conv.axes, *_part(partial(even, k), conv, high, wide, tile.amx))
     blocks, parts = int(weights.shape[0]), product((conv.batch, *grid.blocks))
     groups = named(k, "groups", minimum(blocks, div_up(tile.amx, maximum(parts, 1))))
@@ -237,7 +236,7 @@ def emit_conv_on_amx(
 
         amx.begin(k)
         split = SplitImage.of(k, conv, grid)
-        split.split(flat, n, block)
+        split.split(image, n, block)
         right = _Weights.of(k, chosen, weights)
         asked = None if ask is None else partial(ask_for, ask=ask)
         task = _Task(k, tile, conv, grid, block, split, right, place_and_store, asked, count, results)

@@ -22,6 +22,9 @@ from tilewright.backends.kernels.packing_pieces import DEPTH, PIECES, ROWS
 from tilewright.backends.kernels.patches import Axis, Block, Grid
 from tilewright.backends.kernels.ranges import div_down, div_up, maximum, named, noted
 
+Element = Callable[[Index], Expr]
+"""That of all images at a place of row-major order."""
+
 
 def width_in_tiles(high: Axis, wide: Axis, columns: Index) -> Index:
     """Results of a row, with those that stand for nothing: what is read beyond it, or the rest of its last tile."""
@@ -61,7 +64,7 @@ class SplitImage:
         width = named(k, "width", width_in_tiles(high, wide, grid.columns))
         return cls(k, conv, grid.columns, pitch, plane, width, k.scratch("pieces", (PIECES * plane,), "uint16"))
 
-    def split(self, image: Buffer, n: Index, block: Block) -> None:
+    def split(self, image: Element, n: Index, block: Block) -> None:
         """All that the block reads of image `n`, row by row; zeros outside of it, and for a step behind each row.
 
         Numbers go there by whole steps, and so beyond a row's end, where the next row is written later.
@@ -87,7 +90,7 @@ class SplitImage:
             inside = tirx.all(index(row) >= 0, index(row) < index(high.size)) if high.is_padded else True
             k.branch(inside, copy, lambda: self._clear(to, length * channels + DEPTH))
 
-    def _copy(self, image: Buffer, source: Index, to: Index, count: Index) -> None:
+    def _copy(self, image: Element, source: Index, to: Index, count: Index) -> None:
         """So many pixels, from the element `source` of the image on."""
         k = self.k
         extent = named(k, "extent", count * self.conv.channels)
@@ -98,7 +101,7 @@ class SplitImage:
             amx.store_row_of_pieces(k, x, y, self.pieces[to + number * DEPTH], 2 * self.plane)
 
         def element(number: Index, half: int) -> Callable[[Expr], Expr]:
-            return lambda lane: image[source + number * DEPTH + half + lane]
+            return lambda lane: image(source + number * DEPTH + half + lane)
 
         with k.serial(whole, name="c") as c:
             store(c, *(vector(k, element(c, half)) for half in (0, ROWS)))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from tilewright.backends.kernel_text import Weights, symbols
+from tilewright.backends.kernels.elementwise import emit_pointwise
 from tilewright.backends.kernels.expr import Namespace, Tensor
 from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, product
 from tilewright.backends.kernels.ranges import noted
 from tilewright.backends.kernels.requirements import require_sizes
+from tilewright.backends.kernels.tile import Vectors
 from tilewright.backends.target import Target
 from tilewright.ir.graph import Graph, Node, Value
 from tilewright.ir.op import Array, Kind
@@ -149,6 +151,20 @@ class Group:
 
         return Tensor(tensor.shape, tensor.dtype, read)
 
+    def element(self, value: Value) -> Callable[[Index], Expr]:
+        """That of a value at a place of row-major order, for what elementwise operators make of inputs of its shape."""
+        tensor, axes = self.tensors[value], value.rank
+        return lambda place: tensor(*[0] * (axes - 1), place)  # a load at such a place goes on in the next row
+
+    def made(self, value: Value) -> Buffer:
+        """Where a value lies that operators before the anchor make: all of it is made here, unless it is an input."""
+        if value in self.inputs:
+            return self.inputs[value]
+        shape, tensor = self.shape(value), self.tensors[value]
+        buffer = self.k.scratch("made", shape, value.dtype)
+        emit_pointwise(self.k, Vectors.of(self.target), shape, lambda i: self.k.store(buffer, i, tensor(*i)))
+        return buffer
+
     def store(self, value: Value, index: Sequence[Index]) -> None:
         """Compute the element at `index` of an output, and store it."""
         self.k.store(self.outputs[value], index, self.tensors[value](*index))
@@ -176,8 +192,8 @@ class Group:
         order, output = self._permutation(held), self.body.outputs[0]
         if order != sorted(order):
             return None
-        operands = held.node.inputs if held.node else ()
-        alike = [v for v in self.body.inputs if v.shape == output.shape and v not in operands]
+        before = _makers(held)
+        alike = [v for v in self.body.inputs if v.shape == output.shape and self._is_read_outside(v, before)]
         count = product(self.shape(output))
         flat = [self.k.view(b, (count,)) for b in (self.outputs[output], *(self.inputs[v] for v in alike))]
 
@@ -186,6 +202,9 @@ class Group:
                 self.k.prefetch(buffer, (place,), level)
 
         return ask
+
+    def _is_read_outside(self, value: Value, nodes: Collection[Node]) -> bool:
+        return any(node not in nodes for node in self.body.readers.get(value, ()))
 
     def _permutation(self, held: Value) -> list[int]:
         """Which axis of `held` each axis of the output is."""
@@ -197,6 +216,17 @@ class Group:
                 order = [order[axis] for axis in node.attrs["perm"]]
             value = node.results[0]
         return order
+
+
+def _makers(value: Value) -> set[Node]:
+    """The nodes that make a value."""
+    found, pending = set[Node](), [value.node]
+    while pending:
+        node = pending.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            pending.extend(v.node for v in node.inputs)
+    return found
 
 
 def _read_by(body: Graph, operators: frozenset[str]) -> set[Value]:

@@ -57,9 +57,8 @@ class Vectors:
     @classmethod
     def of(cls, target: Target) -> Vectors:
         """The vectors of a processor."""
-        amx, amx_bytes = (
-            target.cores if target.has(kind) and target.has("avx512f") else 0 for kind in ("amx-bf16", "amx-int8")
-        )
+        amx = target.cores if target.multiplies_tiles else 0
+        amx_bytes = target.cores if target.has("amx-int8") and target.has("avx512f") else 0
         vectors = target.lanes(32), target.vector_registers, target.has("fma"), target.sums_neighbours
         return cls(*vectors, amx, amx_bytes)
 

@@ -89,7 +89,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
         finish((*unflatten(place, places), o), value + group.tensors[bias[0]](o) if bias else value)
 
     ask = rows_ahead(group, node.results[0], conv.outputs)
-    emit_conv_deep(group.k, tile, conv, group.inputs[image], group.inputs[weights], store, ask)
+    emit_conv_deep(group.k, tile, conv, group.made(image), group.inputs[weights], store, ask)
     return layouts
 
 

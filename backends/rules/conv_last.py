@@ -22,7 +22,7 @@ from tilewright.backends.kernels.patches import normalised
 from tilewright.backends.kernels.ranges import Indices
 from tilewright.backends.kernels.tile import Tile, Vectors
 from tilewright.backends.rules.conv import window_axes
-from tilewright.backends.rules.operands import unsuited
+from tilewright.backends.rules.operands import is_elementwise, unsuited
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.graph import Node, Value
 from tilewright.ir.ops.reshape import flatten
@@ -41,7 +41,7 @@ def declines(group: Group) -> str:
         return "its number of channels is dynamic"
     if not group.is_weight(weights):
         return "its kernel is not a constant"
-    return "" if image in group.body.inputs else "its image is computed on the way"
+    return "" if image in group.body.inputs or is_elementwise(image) else "its image is computed on the way"
 
 
 def emit(group: Group) -> Mapping[Value, Layout]:
@@ -59,34 +59,35 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     def store(n: Index, phase: Index, places: Indices, o: Expr, value: Expr) -> None:
         finish((n, *places, o), value + group.tensors[bias[0]](o) if bias else value)
 
-    operands, held = (group.inputs[image], group.inputs[weights]), node.results[0]
+    packed, held = group.inputs[weights], node.results[0]
     if amx is None:
-        emit_conv_last(group.k, tile, conv, *operands, store, ahead(group, held))
+        emit_conv_last(group.k, tile, conv, group.made(image), packed, store, ahead(group, held))
         return layouts
     group.k.branch(
         amx.is_for_amx(),
-        lambda: emit_on_amx(group, amx, conv, operands, store, _ahead_of_phases(group, held)),
-        lambda: _emit_on_vectors(group, amx, conv, operands, store, ahead(group, held)),
+        lambda: emit_on_amx(group, amx, conv, (image, packed), store, _ahead_of_phases(group, held)),
+        lambda: _emit_on_vectors(group, amx, conv, (image, packed), store, ahead(group, held)),
     )
     return layouts
 
 
 def _emit_on_vectors(
-    group: Group, amx: OnAmx, conv: ConvLast, operands: tuple[Buffer, Buffer], store: Store, ask: Ask | None
+    group: Group, amx: OnAmx, conv: ConvLast, operands: tuple[Value, Buffer], store: Store, ask: Ask | None
 ) -> None:
     """With the weights that are packed for AMX."""
     image, weights = operands
     packed = group.k.view(weights, (1, *(int(extent) for extent in weights.shape)))
-    emit_conv_last(group.k, replace(amx.tile, amx=0), conv, image, packed, store, ask)
+    emit_conv_last(group.k, replace(amx.tile, amx=0), conv, group.made(image), packed, store, ask)
 
 
 def emit_on_amx(
-    group: Group, amx: OnAmx, conv: ConvLast, operands: tuple[Buffer, Buffer], store: Store, ask: AskPhase | None
+    group: Group, amx: OnAmx, conv: ConvLast, operands: tuple[Value, Buffer], store: Store, ask: AskPhase | None
 ) -> None:
     """As `emit_conv_last`, for the axes of `conv`."""
     axes, restored = normalised(conv.axes)
+    image, weights = operands
     emit_conv_on_amx(
-        group.k, amx, axes[-1].results, *operands,
+        group.k, amx, axes[-1].results, group.element(image), weights,
         lambda n, phase, places, o, value: store(n, phase, restored(places), o, value),
         None if ask is None else lambda n, phase, places, o: ask(n, phase, restored(places), o),
     )  # fmt: skip

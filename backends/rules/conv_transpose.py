@@ -106,7 +106,7 @@ def _emit_on_amx(group: Group, node: Node, transposed: ConvTranspose, amx: OnAmx
     def store(n: Index, o: Index, places: Indices, value: Expr) -> None:
         finish((n, *places, o), value + group.tensors[bias[0]](o) if bias else value)
 
-    operands, ask = (group.inputs[image], group.inputs[weights]), ahead(group, node.results[0], LEVEL)
+    operands, ask = (image, group.inputs[weights]), ahead(group, node.results[0], LEVEL)
     asked = None if ask is None else lambda n, phase, places, o: ask(n, interleaved_place(transposed, places, phase), o)
     emit_on_amx(group, amx, transposed.conv_last, operands, interleaved(group.k, transposed, store), asked)
     return layouts

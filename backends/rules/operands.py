@@ -1,7 +1,7 @@
-"""What register tiles multiply: numbers that are summed in their own type, or 16-bit integers in pairs.
+"""What rules ask about operands: whether they can be multiplied in register tiles, and whether they can be computed.
 
-Some processors take 8 bits in fours, the left without a sign. Matrix products take such everywhere: see the rule for
-them.
+Tiles take numbers that are summed in their own type, or 16-bit integers in pairs. Some processors take 8 bits in fours,
+the left without a sign. Matrix products take such everywhere: see the rule for them.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 from tilewright.backends.kernels.pairs import WEIGHTS, has_pairs
 from tilewright.backends.kernels.tile import SUMMED
 from tilewright.backends.target import Target
+from tilewright.ir import dims
 from tilewright.ir.dims import Dim
-from tilewright.ir.graph import Node
+from tilewright.ir.graph import Node, Value
+from tilewright.ir.op import Kind
 from tilewright.ir.quads import QUAD
 
 
@@ -27,3 +29,12 @@ def unsuited(node: Node, target: Target, depth: Dim) -> str:
     if not has_pairs(target):
         return "the processor has no instruction for pairs of 16-bit integers"
     return "" if isinstance(depth, int) and depth % 2 == 0 else "sums an odd number of 16-bit products"
+
+
+def is_elementwise(image: Value) -> bool:
+    """Whether elementwise operators make it of inputs of its shape and of scalars."""
+    if image.node is None:
+        return not image.is_constant
+    shaped = [v for v in image.node.inputs if v.type.size != 1]
+    alike = all(dims.same_shape(v.shape, image.shape) and is_elementwise(v) for v in shaped)
+    return image.node.op.kind is Kind.ELEMENTWISE and alike

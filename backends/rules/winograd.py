@@ -11,6 +11,7 @@ from tilewright.backends.kernels.loops import Expr, Index
 from tilewright.backends.kernels.packing_winograd import SIZE, TAPS, pack_winograd, packed_winograd_shape
 from tilewright.backends.kernels.tile import Vectors, choose_tile
 from tilewright.backends.kernels.winograd import Winograd, winograd
+from tilewright.backends.rules.operands import is_elementwise
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.graph import Node, Value
 
@@ -37,7 +38,7 @@ def declines(group: Group) -> str:
     least = max(_CHANNELS, Vectors.of(group.target).lanes)
     if min(int(size) for size in weights.shape[:2]) < least:
         return f"has fewer than {least} channels"
-    if image not in group.body.inputs:
+    if image not in group.body.inputs and not is_elementwise(image):
         return "its image is computed on the way"
     return _too_small(node)
 

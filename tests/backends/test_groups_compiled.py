@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from tests.backends.compiling import assert_same, compiled, drawn, named
+from tilewright.backends import compile_graph, parse_target
 from tilewright.ir import Graph, Value, apply, constant, dims, input_value, tensor
 from tilewright.ir.errors import InputError
+from tilewright.passes.fuse import Fuse
 
 FLOAT = "float32"
 DTYPES = ("float16", "bfloat16", "float64")
@@ -145,6 +147,44 @@ def test_attention_between_transposes() -> None:
     q, k, v = (apply("transpose", apply("mul", x, constant(f, FLOAT)), perm=(0, 2, 1, 3)) for f in (1, 2, 3))
     result = apply("transpose", apply("attention", q, k, v, mask, scale=0.5), perm=(0, 2, 1, 3))
     kernels(named([result], [x, mask]), {"b": 1, "s": 1}, {"b": 2, "s": 19}, {"b": 1, "s": 135})
+
+
+CONVOLUTIONS: dict[str, tuple[Sequence[object], tuple[int, ...], dict[str, tuple[int, ...]]]] = {
+    "of any size": (("n", "w", 32), (32, 32, 5), {"pads": (4, 4), "dilations": (2,)}),
+    "of known size": ((2, 20, 24, 48), (48, 48, 1, 5), {"pads": (0, 2, 0, 2)}),
+    "in minimal filtering": (("n", 20, 24, 32), (32, 32, 3, 3), {"pads": (1, 1, 1, 1)}),
+    "deep": ((1, 6, 6, 128), (128, 128, 3, 3), {"pads": (1, 1, 1, 1), "strides": (2, 2)}),
+}
+
+
+@pytest.mark.parametrize("target", ["llvm -mcpu=native", "llvm -mcpu=native -mattr=-amx-tile,-amx-bf16"])
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_elementwise_before_a_convolution_that_splits_its_image(name: str, target: str) -> None:
+    """On machines that read it once; others make it first. The image is added to the results, too, if it fits."""
+    shape, kernel, attrs = CONVOLUTIONS[name]
+    (x,) = given(x=shape)
+    whole = {"strides": (1,) * (len(kernel) - 2), "dilations": (1,) * (len(kernel) - 2), **attrs}
+    leaky = apply("where", apply("less", x, constant(0, FLOAT)), apply("mul", x, constant(0.1, FLOAT)), x)
+    result = apply("conv", leaky, weight(*kernel), weight(kernel[0]), channels_last=True, groups=1, **whole)
+    if dims.same_shape(result.shape, x.shape):
+        result = apply("add", result, x)
+    graph = named([result], [x])
+    model = compile_graph(Fuse(splits_images=True)(graph), parse_target(target), threads=2)
+    assert len(model.program.kernels()) == 1
+    for sizes in ({"n": 1, "w": 9}, {"n": 3, "w": 150}):
+        assert_same(graph, model, drawn(graph, sizes))
+
+
+def test_what_a_split_image_is_not_made_of() -> None:
+    """Values of other shapes, costly operators, and what others read as well are kernels of their own."""
+    x, scale = given(x=("n", "w", 32), scale=(32,))
+    kernel = {"strides": (1,), "dilations": (1,), "pads": (2, 2), "groups": 1, "channels_last": True}
+    for image in (apply("mul", x, scale), apply("exp", x)):
+        graph = named([apply("conv", image, weight(32, 32, 5), **kernel)], [x, scale])
+        assert [node.op.name for node in Fuse(splits_images=True)(graph).nodes] == ["fused"] * 2
+    relu = apply("maximum", x, constant(0, FLOAT))
+    graph = named([apply("conv", relu, weight(32, 32, 5), **kernel), relu], [x])
+    assert [node.op.name for node in Fuse(splits_images=True)(graph).nodes] == ["fused"] * 2
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 8, 16])

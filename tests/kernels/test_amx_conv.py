@@ -17,7 +17,7 @@ from tilewright.backends.kernels.conv_last import ConvLast
 from tilewright.backends.kernels.loops import Expr, Index, Loops
 from tilewright.backends.kernels.packing_pieces import SIDE, pack_widened
 from tilewright.backends.kernels.patches import Axis
-from tilewright.backends.kernels.ranges import Indices
+from tilewright.backends.kernels.ranges import Indices, product
 from tilewright.backends.kernels.tile import Tile, Vectors
 from tilewright.backends.target import parse_target
 from tilewright.backends.tvm_adapter import compile_function
@@ -72,7 +72,8 @@ def emitted(k: Loops, case: Case, batch: Index, size: tuple[Index, ...], neighbo
     def store(n: Index, phase: Index, places: Indices, o: Expr, value: Expr) -> None:
         k.store(y, (n, *places, o), value * 2.0)
 
-    emit_conv_on_amx(k, chosen, plain.axes[-1].results, x, w, store)
+    flat = k.view(x, (product((batch, *size, case.channels)),))
+    emit_conv_on_amx(k, chosen, plain.axes[-1].results, lambda place: flat[place], w, store)
     return chosen
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from tilewright.ir import apply, constant, input_value, tensor
 from tilewright.ir.graph import Graph
+from tilewright.passes.fuse import Fuse
 from tilewright.passes.integer_products import integer_products
 from tilewright.passes.narrow_products import NarrowProducts, narrow_products
 from tilewright.passes.pipeline import PIPELINE, pipeline_for
@@ -24,7 +25,7 @@ def test_sums_that_could_wrap_around_are_made_of_floats(depth: int, changes: boo
 
 
 def test_the_passes_for_a_machine() -> None:
-    assert pipeline_for(any_quads=False) == PIPELINE
-    own = [each for each in pipeline_for(any_quads=True) if each not in PIPELINE]
-    assert own == [NarrowProducts(any_quads=True)]
+    assert pipeline_for(any_quads=False, splits_images=False) == PIPELINE
+    own = [each for each in pipeline_for(any_quads=True, splits_images=True) if each not in PIPELINE]
+    assert own == [NarrowProducts(any_quads=True), Fuse(splits_images=True)]
     assert narrow_products in PIPELINE
