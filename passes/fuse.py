@@ -192,7 +192,7 @@ class _Groups:
 
 def _reads_each_once(reader: Node, producer: Node) -> bool:
     """Whether a convolution, on a machine that splits its image, reads each element of what `producer` makes once."""
-    if reader.op.name != "conv" or reader.inputs.index(producer.results[0]) or not reader.inputs[1].is_constant:
+    if reader.op.name != "conv" or reader.inputs[0] is not producer.results[0] or not reader.inputs[1].is_constant:
         return False
     attrs, image, weights = reader.attrs, *reader.inputs[:2]
     outputs, *terms = weights.shape

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Sequence
 from typing import TypeAlias
 
@@ -98,8 +99,8 @@ def _with_regions(each: Pass, graph: Graph) -> Graph:
 
 
 def pass_name(each: Pass) -> str:
-    """The name of a pass: of its function, or of its class where it has options."""
-    return getattr(each, "__name__", type(each).__name__)
+    """The name of a pass: of its function, or of its class where it has options, written in the same way."""
+    return getattr(each, "__name__", re.sub(r"(?<!^)(?=[A-Z])", "_", type(each).__name__).lower())
 
 
 def _step(each: Pass, graph: Graph, verified: Collection[Node]) -> Graph:

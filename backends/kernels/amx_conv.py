@@ -19,7 +19,7 @@ from tilewright.backends.kernels.amx_between import Between, asking, nothing
 from tilewright.backends.kernels.amx_gemm import COSTS, float_tile
 from tilewright.backends.kernels.amx_image import Element, SplitImage, width_in_tiles
 from tilewright.backends.kernels.amx_right import columns_of, right_of, split_step
-from tilewright.backends.kernels.conv_last import ConvLast, Store, reads, run_of, tile_of
+from tilewright.backends.kernels.conv_last import Ask, ConvLast, Store, reads, run_of, tile_of
 from tilewright.backends.kernels.loops import Buffer, Condition, Expr, Index, Loops, const, index, minimum
 from tilewright.backends.kernels.packing import packed_b_shape
 from tilewright.backends.kernels.packing_pieces import DEPTH, PIECES, ROWS, SIDE, packed_runs_shape
@@ -44,10 +44,6 @@ _FETCH, _FETCH_ON_VECTORS = 160, 450  # to wait for a step of a block of weights
 _MORE_COLUMNS = 2.5  # as which adding up a vector for each sum counts, on the vector units
 _LEAST_VECTOR = 4  # lanes, in which results are stored
 _BETTER = 1.05  # so much faster AMX must be
-
-
-AskPhase = Callable[[Index, Index, Indices, Index], None]
-"""ask(n, phase, places, o) asks for the memory of a result, as `Store` has it."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +200,7 @@ def _parts(total: Index, most: Index) -> Index:
 
 
 def emit_conv_on_amx(
-    k: Loops, chosen: OnAmx, results: Index, image: Element, weights: Buffer, store: Store, ask: AskPhase | None = None
+    k: Loops, chosen: OnAmx, results: Index, image: Element, weights: Buffer, store: Store, ask: Ask | None = None
 ) -> None:
     """As `conv_last.emit_conv_last`, for places along two axes, the last of which has so many `results`.
 
@@ -225,7 +221,7 @@ def emit_conv_on_amx(
             else:
                 store(n, 0, (place[0], place[1] * count + phase), o, value)
 
-        def ask_for(place: Indices, column: Index, ask: AskPhase) -> None:
+        def ask_for(place: Indices, column: Index, ask: Ask) -> None:
             """The result channel in that column, of those of all phases."""
             phase = div_down(column, conv.outputs) if conv.phases > 1 else 0
             o = column - phase * conv.outputs

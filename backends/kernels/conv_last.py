@@ -38,7 +38,7 @@ _WIDTH = 32  # places in a row, where they are not known
 _MUCH = 2_000  # multiply-adds a place that make even a small image worth it
 
 Store = Callable[[Index, Index, Indices, Expr, Expr], None]
-Ask = Callable[[Index, Indices, Index], None]
+Ask = Callable[[Index, Index, Indices, Index], None]
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def emit_conv_last(
 
     `image` is [batch, *axes, channels]; `pack_conv_last` made `weights` for `tile.columns`, of groups * phases groups,
     or `pack_conv_dots` for `tile.dots`.
-    `store` is called with vectors of result channels `o`; `ask(n, places, o)` asks for their memory before.
+    `store` is called with vectors of result channels `o`; `ask(n, phase, places, o)` asks for their memory before.
     """
     axes, restored = _spread(*normalised(conv.axes), conv.channels)
     flat = k.view(image, (product((conv.batch, *(axis.size for axis in axes), conv.channels)),))
@@ -125,7 +125,7 @@ def emit_conv_last(
         flat,
         weights,
         lambda n, phase, places, o, value: store(n, phase, restored(places), o, value),
-        None if ask is None else lambda n, places, o: ask(n, restored(places), o),
+        None if ask is None else lambda n, phase, places, o: ask(n, phase, restored(places), o),
     )
     kernel.emit()
 
@@ -263,7 +263,7 @@ class _Kernel:
         height = tile_height(k, tile, block.columns, first)
         whole = conv.per_group % tile.columns == 0
         width = tile.columns if whole else minimum(conv.per_group - b * tile.columns, tile.columns)
-        finished_tile(k, tile, height, width, part, finish, self._ahead(n, places, outputs))
+        finished_tile(k, tile, height, width, part, finish, self._ahead(n, phase, places, outputs))
 
     def _taps_of_tile(self, block: Block, first: Index) -> list[Taps]:
         """Of the last two axes; of the last only where taps are so far apart that a tile may leave some out."""
@@ -274,10 +274,10 @@ class _Kernel:
             taps.append(_inside_taps(self.k, wide, left, self.tile.rows))
         return taps
 
-    def _ahead(self, n: Index, places: Callable[[Index], Indices], outputs: Index) -> Ahead | None:
+    def _ahead(self, n: Index, phase: Index, places: Callable[[Index], Indices], outputs: Index) -> Ahead | None:
         """Asks for what a tile's results need, by row and column of the tile."""
         ask = self.ask
-        return None if ask is None else lambda r, column: ask(n, places(r), outputs + column)
+        return None if ask is None else lambda r, column: ask(n, phase, places(r), outputs + column)
 
     def _tap(self, source: Source, place: Sequence[Expr]) -> Index:
         """Where a tap and channel lie, counted from the first tap's first channel."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from tvm import tirx
 
 from tilewright.backends.kernels.conv import Conv, Load, Store, emit_conv
-from tilewright.backends.kernels.conv_last import ConvLast, emit_conv_last
+from tilewright.backends.kernels.conv_last import Ask, ConvLast, emit_conv_last
 from tilewright.backends.kernels.conv_last import Store as StoreLast
 from tilewright.backends.kernels.loops import Buffer, Condition, Expr, Index, Loops, index
 from tilewright.backends.kernels.packing_conv import Spread
@@ -64,7 +64,7 @@ def emit_conv_transpose(
     phases = transposed.phases
 
     def stored(n: Index, channel: Index, places: Indices, value: Expr) -> None:
-        where = interleaved_place(transposed, places, remainder(channel, phases))
+        where = _interleaved(transposed, places, remainder(channel, phases))
         with k.when(_exists(transposed, where)):
             store(n, div_down(channel, phases), where, value)
 
@@ -72,25 +72,38 @@ def emit_conv_transpose(
 
 
 def emit_conv_transpose_last(
-    k: Loops, tile: Tile, transposed: ConvTranspose, image: Buffer, weights: Buffer, store: Store
+    k: Loops,
+    tile: Tile,
+    transposed: ConvTranspose,
+    image: Buffer,
+    weights: Buffer,
+    store: Store,
+    ask: Ask | None = None,
 ) -> None:
     """`store(n, o, places, value)` for every result; operands as for `emit_conv_last` of `transposed.conv_last`."""
-
-    emit_conv_last(k, tile, transposed.conv_last, image, weights, interleaved(k, transposed, store))
+    stored, asked = interleaved(k, transposed, store), interleaved_ask(transposed, ask)
+    emit_conv_last(k, tile, transposed.conv_last, image, weights, stored, asked)
 
 
 def interleaved(k: Loops, transposed: ConvTranspose, store: Store) -> StoreLast:
     """What stores the results of `transposed.conv_last` by `store(n, o, places, value)`, if there are such."""
 
     def stored(n: Index, phase: Index, places: Indices, o: Expr, value: Expr) -> None:
-        where = interleaved_place(transposed, places, phase)
+        where = _interleaved(transposed, places, phase)
         with k.when(_exists(transposed, where)):
             store(n, o, where, value)
 
     return stored
 
 
-def interleaved_place(transposed: ConvTranspose, places: Indices, phase: Index) -> Indices:
+def interleaved_ask(transposed: ConvTranspose, ask: Ask | None) -> Ask | None:
+    """What asks for the results of `transposed.conv_last`, even for some that do not exist."""
+    if ask is None:
+        return None
+    return lambda n, phase, places, o: ask(n, 0, _interleaved(transposed, places, phase), o)
+
+
+def _interleaved(transposed: ConvTranspose, places: Indices, phase: Index) -> Indices:
     """The place of a phase's result."""
     digits = _digits(phase, [spread.stride for spread in transposed.spreads])
     found = zip(places, transposed.spreads, digits, strict=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from tilewright.backends.kernels.amx_between import LEVEL
-from tilewright.backends.kernels.amx_conv import AskPhase, OnAmx, choose_on_amx, emit_conv_on_amx
+from tilewright.backends.kernels.amx_conv import OnAmx, choose_on_amx, emit_conv_on_amx
 from tilewright.backends.kernels.conv_last import Ask, ConvLast, Store, emit_conv_last, run_of, tile_of
 from tilewright.backends.kernels.group import Group, Layout
 from tilewright.backends.kernels.loops import Buffer, Expr, Index
@@ -65,7 +65,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
         return layouts
     group.k.branch(
         amx.is_for_amx(),
-        lambda: emit_on_amx(group, amx, conv, (image, packed), store, _ahead_of_phases(group, held)),
+        lambda: emit_on_amx(group, amx, conv, (image, packed), store, ahead(group, held, LEVEL)),
         lambda: _emit_on_vectors(group, amx, conv, (image, packed), store, ahead(group, held)),
     )
     return layouts
@@ -81,7 +81,7 @@ def _emit_on_vectors(
 
 
 def emit_on_amx(
-    group: Group, amx: OnAmx, conv: ConvLast, operands: tuple[Value, Buffer], store: Store, ask: AskPhase | None
+    group: Group, amx: OnAmx, conv: ConvLast, operands: tuple[Value, Buffer], store: Store, ask: Ask | None
 ) -> None:
     """As `emit_conv_last`, for the axes of `conv`."""
     axes, restored = normalised(conv.axes)
@@ -91,12 +91,6 @@ def emit_on_amx(
         lambda n, phase, places, o, value: store(n, phase, restored(places), o, value),
         None if ask is None else lambda n, phase, places, o: ask(n, phase, restored(places), o),
     )  # fmt: skip
-
-
-def _ahead_of_phases(group: Group, held: Value) -> AskPhase | None:
-    """For AMX; the convolution has one phase."""
-    ask = ahead(group, held, LEVEL)
-    return None if ask is None else lambda n, phase, places, o: ask(n, places, o)
 
 
 def _for_amx(amx: OnAmx, conv: ConvLast) -> Layout:
@@ -118,11 +112,11 @@ def _packed(conv: ConvLast, tile: Tile, shape: Sequence[int]) -> Layout:
 
 
 def ahead(group: Group, held: Value, level: int = 1) -> Ask | None:
-    """`ask(n, places, channel)` for the elements of a result with channels last, if they stay where they are."""
+    """`ask(n, phase, places, channel)` for a result with channels last and one phase, if its elements stay there."""
     sizes, flat = group.shape(held), group.asker(held, level)
     if flat is None:
         return None
-    return lambda n, places, channel: flat(flatten((n, *places, channel), sizes))
+    return lambda n, phase, places, channel: flat(flatten((n, *places, channel), sizes))
 
 
 def sizes(group: Group, node: Node) -> ConvLast:

@@ -12,7 +12,7 @@ from tilewright.backends.kernels.conv_transpose import (
     emit_conv_transpose,
     emit_conv_transpose_last,
     interleaved,
-    interleaved_place,
+    interleaved_ask,
 )
 from tilewright.backends.kernels.group import Group, Layout
 from tilewright.backends.kernels.loops import Expr, Index
@@ -92,7 +92,8 @@ def _emit_last(group: Group, node: Node) -> Mapping[Value, Layout]:
     def store(n: Index, o: Index, places: Indices, value: Expr) -> None:
         finish((n, *places, o), value + group.tensors[bias[0]](o) if bias else value)
 
-    emit_conv_transpose_last(group.k, tile, transposed, group.inputs[image], group.inputs[weights], store)
+    operands, ask = (group.inputs[image], group.inputs[weights]), ahead(group, node.results[0])
+    emit_conv_transpose_last(group.k, tile, transposed, *operands, store, ask)
     return layouts
 
 
@@ -106,9 +107,8 @@ def _emit_on_amx(group: Group, node: Node, transposed: ConvTranspose, amx: OnAmx
     def store(n: Index, o: Index, places: Indices, value: Expr) -> None:
         finish((n, *places, o), value + group.tensors[bias[0]](o) if bias else value)
 
-    operands, ask = (image, group.inputs[weights]), ahead(group, node.results[0], LEVEL)
-    asked = None if ask is None else lambda n, phase, places, o: ask(n, interleaved_place(transposed, places, phase), o)
-    emit_on_amx(group, amx, transposed.conv_last, operands, interleaved(group.k, transposed, store), asked)
+    operands, ask = (image, group.inputs[weights]), interleaved_ask(transposed, ahead(group, node.results[0], LEVEL))
+    emit_on_amx(group, amx, transposed.conv_last, operands, interleaved(group.k, transposed, store), ask)
     return layouts
 
 

@@ -19,7 +19,7 @@ def test_a_watcher_sees_every_step() -> None:
     seen: list[tuple[str, int, int]] = []
     pipeline = (simplify, FoldConstants())
     run(parse(TEXT), pipeline, lambda name, before, after: seen.append((name, len(before.nodes), len(after.nodes))))
-    assert seen == [("simplify", 2, 1), ("FoldConstants", 1, 1)]
+    assert seen == [("simplify", 2, 1), ("fold_constants", 1, 1)]
 
 
 def test_a_second_run_of_the_pipeline_before_fusion_changes_nothing() -> None:
