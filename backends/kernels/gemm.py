@@ -327,12 +327,13 @@ def _add_tile(
 
     The tile's other rows of `sums` may be written to.
     """
+    zero = const(0, tile.sums)
 
-    def out(r: Expr, c: Expr, value: Expr) -> None:
-        before = sums[start + r, c] if add is True else tirx.Select(add, sums[start + r, c], const(0, tile.sums))
-        k.store(sums, (start + r, c), before + value)
+    def part(count: int, first: Index, row_of: RowOf) -> None:
+        def out(r: Expr, c: Expr, value: Expr) -> None:
+            place = start + first + r, c
+            k.store(sums, place, value + (sums[place] if add is True else tirx.Select(add, sums[place], zero)))
 
-    def part(count: int, row_of: RowOf) -> None:
         multiply(k, tile, count, depth, lambda r, d: a(start + row_of(r), d), b, out, spare, meanwhile)
 
     row_tiles(k, tile, tile_height(k, tile, rows, start), part)

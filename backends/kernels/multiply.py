@@ -35,11 +35,11 @@ def multiply(
     the last extent is a multiple of n, B is [depth / n, columns * n] with what is multiplied together side by side, and
     both are loads of one element, whose neighbours are loaded with it. Few rows have too few independent sums to hide
     the latency of a multiply-add: they keep several per element. Long sums of floats are made in blocks. `spare` are
-    quads that are multiplied once more; `meanwhile` asks for what comes later, in whole tiles and over one extent.
+    quads that are multiplied once more; `meanwhile` asks for what comes later, in tiles and their halves, over one extent.
     """
     *outer, last = depth if isinstance(depth, Sequence) else (depth,)
     inner = quotient(last, tile.steps)
-    meanwhile = meanwhile if rows == tile.rows else None  # no second long loop for one row
+    meanwhile = meanwhile if 2 * rows >= tile.rows else None  # no second long loop for one row
     product = _Product(k, tile, rows, a, b, meanwhile, _adds_in_place(tile, outer))
     blocks = Blocks.of(outer, inner) if tile.dtype == "float32" else None
     sums = product.sums(outer, inner) if blocks is None else product.sums_in_blocks(blocks, inner)

@@ -158,7 +158,7 @@ class Task:
             start = k.let("start", i * tile.rows)
             height = tile_height(k, tile, self.count, start)
 
-            def part(rows: int, row_of: RowOf) -> None:
+            def part(rows: int, _: Index, row_of: RowOf) -> None:
                 self._tile(left, block, lambda r: start + row_of(r), rows, finish)
 
             row_tiles(k, tile, height, part)

@@ -33,7 +33,6 @@ _TEMPORARIES = 3  # registers that products of neighbours pass through
 _ADDRESSES = 8  # rows of A whose addresses stay in registers
 LINE = 64  # bytes that one prefetch brings
 SUMS = 8  # that are independent hide the latency of a multiply-add: smaller tiles keep several for each element
-_SHARE = 4  # of what a turn reads of B it asks for: a few rows have few turns, but wait for as much of B as many do
 
 Meanwhile = Callable[[Index], None]
 """meanwhile(turn) asks for some memory that comes after this sum, once in each `TURN` steps."""
@@ -178,8 +177,8 @@ def finished_tile(
     sums = k.local("sums", (tile.rows * tile.columns,), tile.sums)
     ask_ahead(k, tile, ahead)
 
-    def piece(count: int, row_of: RowOf) -> None:
-        part(count, row_of, lambda r, column, value: k.store(sums, (r * tile.columns + column,), value))
+    def piece(count: int, first: Index, row_of: RowOf) -> None:
+        part(count, row_of, lambda r, column, value: k.store(sums, ((first + r) * tile.columns + column,), value))
 
     row_tiles(k, tile, height, piece)
     if tile.columns == 1:
@@ -206,8 +205,11 @@ class Share:
 
 
 def lines_a_turn(b: Buffer, width: int) -> int:
-    """How many lines each turn of a sum asks for of a B of which a step reads `width` elements."""
-    return max(1, TURN * width * itemsize(b) // LINE // _SHARE)
+    """How many lines each turn of a sum asks for at most of a B of which a step reads `width` elements.
+
+    As many as it reads: a few rows have a single tile, but wait for as much of B as many do.
+    """
+    return max(1, TURN * width * itemsize(b) // LINE)
 
 
 def ask_meanwhile(k: Loops, b: Buffer, start: Index, count: Index, depth: Index, share: Share, lines: int) -> Meanwhile:
@@ -235,26 +237,33 @@ def tile_height(k: Loops, tile: Tile, rows: Index, start: Index) -> Index:
     return k.let("height", index(minimum(rows - start, tile.rows)))
 
 
-def row_tiles(k: Loops, tile: Tile, height: Index, part: Callable[[int, RowOf], None]) -> None:
-    """Computes the `height` rows of a tile by part(count, row_of): sums of `count` rows, number r of row_of(r) of A.
+def row_tiles(k: Loops, tile: Tile, height: Index, part: Callable[[int, Index, RowOf], None]) -> None:
+    """Computes the `height` rows of a tile by part(count, first, row_of).
 
-    Where it is known only at run time that some rows are missing, the last is computed in their place as well: that
-    takes as long as the whole tile, but loops for each number of rows would take long to compile.
+    These are sums of `count` rows from `first` on, of which number r is that of row_of(r) of A. Where it is known only
+    at run time that some rows are missing, the last is computed in their place as well: that takes as long as the whole
+    tile, or the half of it that has rows, but loops for each number of rows would take long to compile. Tiles of many
+    rows come in halves: the addresses of all do not stay in registers.
     """
     if isinstance(height, int):
-        part(height, lambda r: r)
+        part(height, 0, lambda r: r)
         return
 
-    def repeated() -> None:
-        part(tile.rows, lambda r: minimum(r, height - 1))
+    def repeated(count: int, first: Index) -> None:
+        part(count, first, lambda r: minimum(first + r, height - 1))
+
+    def some() -> None:
+        count = tile.rows // (1 if tile.rows % 2 else 2)
+        with k.serial(quotient(height + (count - 1), count), name="half") as number:
+            repeated(count, number * count)
 
     def several() -> None:
         if tile.rows > _ADDRESSES:
-            k.branch(tirx.EQ(height, index(tile.rows)), lambda: part(tile.rows, lambda r: r), repeated)
+            k.branch(tirx.EQ(height, index(tile.rows)), lambda: part(tile.rows, 0, lambda r: r), some)
         else:
-            repeated()
+            repeated(tile.rows, 0)
 
-    k.branch(height > 1, several, lambda: part(1, lambda r: r))
+    k.branch(height > 1, several, lambda: part(1, 0, lambda r: r))
 
 
 def fold_lanes(vector: Expr, lanes: int, fold: Callable[[Expr, Expr], Expr]) -> Expr:
