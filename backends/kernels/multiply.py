@@ -35,7 +35,7 @@ def multiply(
     the last extent is a multiple of n, B is [depth / n, columns * n] with what is multiplied together side by side, and
     both are loads of one element, whose neighbours are loaded with it. Few rows have too few independent sums to hide
     the latency of a multiply-add: they keep several per element. Long sums of floats are made in blocks. `spare` are
-    quads that are multiplied once more; `meanwhile` asks for what comes later, in tiles and their halves, over one extent.
+    quads that are multiplied once more; `meanwhile` asks for what comes later, in tiles or halves, over one extent.
     """
     *outer, last = depth if isinstance(depth, Sequence) else (depth,)
     inner = quotient(last, tile.steps)
