@@ -2,7 +2,7 @@
 
 Pieces have loops of their own. Short ones go by together, row by row of the result, which is written once as a whole:
 pieces that follow each other within a line of the cache would be brought there again for each of them. Where each has a
-single element of a row, some neighbouring rows are turned in registers.
+single element of a row, vectors of neighbouring rows are interleaved.
 """
 
 from __future__ import annotations
@@ -10,17 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tvm import tirx
-
 from tilewright.backends.kernels.elementwise import BLOCK, each_row, emit_pointwise
 from tilewright.backends.kernels.expr import Tensor
-from tilewright.backends.kernels.loops import Expr, Index, Loops, minimum
-from tilewright.backends.kernels.ranges import Indices, cover, div_up, named, nested, product
+from tilewright.backends.kernels.interleaved import emit_interleaved, may_interleave
+from tilewright.backends.kernels.loops import Expr, Index, Loops
+from tilewright.backends.kernels.ranges import Indices, cover, named, nested, product
 from tilewright.backends.kernels.tile import Vectors
-from tilewright.backends.kernels.transposed import ramp, turn
+from tilewright.backends.kernels.transposed import lanes_of
 
 _SHORT = 1 << 10  # elements of a piece that may go by together with others
-_TURNED = (4, 8, 16)  # pieces that a vector holds one element each of
 
 Finish = Callable[[Sequence[Index], Expr], None]
 
@@ -54,8 +52,8 @@ def emit_in_rows(
     k: Loops, machine: Vectors, shape: Sequence[Index], axis: int, pieces: Sequence[Piece], finish: Finish
 ) -> None:
     """As `emit_one_by_one`, for pieces that `are_short`, and a result of that shape."""
-    if _may_turn(shape, pieces):
-        _emit_turned(k, shape, pieces, finish)
+    if _interleaves(machine, shape, pieces):
+        _emit_interleaved(k, machine, shape, pieces, finish)
         return
     with each_row(k, (*shape[:axis], product(shape[axis:])), 1.0) as (place, _, _):
         offset: Index = 0
@@ -71,25 +69,19 @@ def emit_in_rows(
             offset += piece.shape[axis]
 
 
-def _may_turn(shape: Sequence[Index], pieces: Sequence[Piece]) -> bool:
-    count = len(pieces)
-    single = len(shape) > 1 and all(piece.shape[-1] == 1 for piece in pieces) and count == shape[-1]
-    rows = shape[-2] if single else 0
-    known = isinstance(rows, int) and count <= rows <= BLOCK
-    return known and count in _TURNED and pieces[0].tensor.dtype in ("float32", "int32")
-
-
-def _emit_turned(k: Loops, shape: Sequence[Index], pieces: Sequence[Piece], finish: Finish) -> None:
-    """Neighbours in a piece are a vector; those of all pieces, turned, are as many rows of the result."""
+def _interleaves(machine: Vectors, shape: Sequence[Index], pieces: Sequence[Piece]) -> bool:
+    """Whether each piece has one element of a row."""
     count, dtype = len(pieces), pieces[0].tensor.dtype
-    with each_row(k, shape[:-1], count) as (place, _, rows), k.serial(div_up(rows, count)) as block:
-        first = named(k, "first", minimum(block * count, rows - count))
-        turned = k.local("turned", (count * count,), dtype)
+    single = len(shape) > 1 and count == shape[-1] and isinstance(shape[-2], int)
+    return single and may_interleave(count, shape[-2], dtype, lanes_of(machine, dtype))
 
-        def keep(row: int, vector: Expr) -> None:
-            k.emit(tirx.BufferStore(turned, vector, [ramp(row * count, count)]))
 
-        turn(k, count, dtype, lambda number, lane: pieces[number].tensor(*place, first + lane, 0), keep)
-        for row in range(count):
-            with k.vectorized(count) as lane:
-                finish((*place, first + row, lane), turned[row * count + lane])
+def _emit_interleaved(
+    k: Loops, machine: Vectors, shape: Sequence[Index], pieces: Sequence[Piece], finish: Finish
+) -> None:
+    """Neighbours in each piece, a vector of each, are columns of the result."""
+    dtype = pieces[0].tensor.dtype
+    emit_interleaved(
+        k, lanes_of(machine, dtype), dtype, shape[:-2], len(pieces), shape[-2],
+        lambda at, i, j: pieces[int(i)].tensor(*at, j, 0), lambda at, i, j, value: finish((*at, j, i), value),
+    )  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from tilewright.backends.kernels.collapse import collapse
 from tilewright.backends.kernels.group import Group, Layout
+from tilewright.backends.kernels.interleaved import emit_interleaved, may_interleave
 from tilewright.backends.kernels.loops import Expr, Index
 from tilewright.backends.kernels.tile import Vectors
 from tilewright.backends.kernels.transposed import emit_transposed, lanes_of
@@ -35,7 +36,9 @@ def declines(group: Group) -> str:
         return "its innermost axis stays"
     lanes = lanes_of(Vectors.of(group.target), source.dtype)
     innermost = node.inputs[0].shape[-1], node.results[0].shape[-1]
-    return "fills no vectors" if any(isinstance(d, int) and d < lanes for d in innermost) else ""
+    fills = not any(isinstance(d, int) and d < lanes for d in innermost)
+    few = any(may_interleave(*pair, source.dtype, lanes) for pair in (innermost, innermost[::-1]))
+    return "" if fills or few else "fills no vectors"
 
 
 def emit(group: Group) -> Mapping[Value, Layout]:
@@ -61,7 +64,17 @@ def emit(group: Group) -> Mapping[Value, Layout]:
         finish([index[axis] for axis in perm], value)
 
     outer, machine = [shape[axis] for axis in across], Vectors.of(group.target)
-    emit_transposed(group.k, machine, source.dtype, outer, shape[perm[-1]], shape[-1], load, store)
+    rows, columns = shape[perm[-1]], shape[-1]
+    lanes = lanes_of(machine, source.dtype)
+    if may_interleave(rows, columns, source.dtype, lanes):
+        emit_interleaved(group.k, lanes, source.dtype, outer, int(rows), columns, load, store)
+    elif may_interleave(columns, rows, source.dtype, lanes):
+        emit_interleaved(
+            group.k, lanes, source.dtype, outer, int(columns), rows, lambda at, i, j: load(at, j, i),
+            lambda at, i, j, value: store(at, j, i, value), apart=True,
+        )  # fmt: skip
+    else:
+        emit_transposed(group.k, machine, source.dtype, outer, rows, columns, load, store)
     return {}
 
 

@@ -187,6 +187,19 @@ def test_what_a_split_image_is_not_made_of() -> None:
     assert [node.op.name for node in Fuse(splits_images=True)(graph).nodes] == ["fused"] * 2
 
 
+@pytest.mark.parametrize("dtype", ["float32", "int64"])
+@pytest.mark.parametrize("few", [2, 3, 7, 8, 9])
+def test_few_rows_are_interleaved(few: int, dtype: str) -> None:
+    """Colours from planes and back, with elementwise operators around; of sizes that are known or not, and of few."""
+    planes = [input_value(f"p{i}", tensor(dtype, 2, few, width)) for i, width in enumerate(("w", 40))]
+    colours = [input_value(f"c{i}", tensor(dtype, 2, width, few)) for i, width in enumerate(("w", 40))]
+    each = constant(np.arange(few), dtype)
+    last = [apply("mul", apply("transpose", apply("neg", x), perm=(0, 2, 1)), each) for x in planes]
+    first = [apply("neg", apply("transpose", apply("add", x, each), perm=(0, 2, 1))) for x in colours]
+    graph = named([*last, *first], [*planes, *colours])
+    assert kernels(graph, {"w": 3}, {"w": 33}, {"w": 9000}) == 4
+
+
 @pytest.mark.parametrize("count", [2, 3, 4, 8, 16])
 @pytest.mark.parametrize("width", [5, 16, 37])
 def test_concat_of_short_pieces(count: int, width: int) -> None:
