@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from tilewright.backends.kernels.amx_conv import choose_on_amx
+from tilewright.backends.kernels.amx_conv_choice import choose_on_amx
 from tilewright.backends.kernels.conv_deep import emit_conv_deep, step_of
 from tilewright.backends.kernels.conv_last import ConvLast, tile_of
 from tilewright.backends.kernels.gemm import DEEP

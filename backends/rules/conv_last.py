@@ -7,7 +7,8 @@ from dataclasses import replace
 from functools import partial
 
 from tilewright.backends.kernels.amx_between import LEVEL
-from tilewright.backends.kernels.amx_conv import OnAmx, choose_on_amx, emit_conv_on_amx
+from tilewright.backends.kernels.amx_conv import emit_conv_on_amx
+from tilewright.backends.kernels.amx_conv_choice import OnAmx, choose_on_amx
 from tilewright.backends.kernels.conv_last import Ask, ConvLast, Store, emit_conv_last, run_of, tile_of
 from tilewright.backends.kernels.group import Group, Layout
 from tilewright.backends.kernels.loops import Buffer, Expr, Index

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from tilewright.backends.kernels.amx_between import LEVEL
-from tilewright.backends.kernels.amx_conv import OnAmx, choose_on_amx
+from tilewright.backends.kernels.amx_conv_choice import OnAmx, choose_on_amx
 from tilewright.backends.kernels.conv_transpose import (
     ConvTranspose,
     emit_conv_transpose,

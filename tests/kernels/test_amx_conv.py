@@ -11,8 +11,9 @@ import pytest
 from tests.kernels.built import NATIVE, Array, Built, normal
 from tests.kernels.guarded import before_a_forbidden_page
 from tests.kernels.test_conv import Case, close
-from tilewright.backends.kernels import amx_conv
-from tilewright.backends.kernels.amx_conv import OnAmx, choose_on_amx, emit_conv_on_amx, widened
+from tilewright.backends.kernels import amx_conv_choice
+from tilewright.backends.kernels.amx_conv import emit_conv_on_amx
+from tilewright.backends.kernels.amx_conv_choice import OnAmx, choose_on_amx, widened
 from tilewright.backends.kernels.conv_last import ConvLast
 from tilewright.backends.kernels.loops import Expr, Index, Loops
 from tilewright.backends.kernels.packing_pieces import SIDE, pack_widened
@@ -104,7 +105,7 @@ def run(
 @pytest.mark.parametrize("far", [False, True], ids=["in pieces", "far"])
 def test_conv_on_amx(name: str, dynamic: bool, far: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """With weights in pieces, and with those that no cache keeps."""
-    monkeypatch.setattr(amx_conv, "_FAR", 0 if far else 1 << 60)
+    monkeypatch.setattr(amx_conv_choice, "_FAR", 0 if far else 1 << 60)
     close(*run(CASES[name], 3, dynamic, 1))
 
 
