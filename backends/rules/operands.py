@@ -11,7 +11,7 @@ from tilewright.backends.kernels.tile import SUMMED
 from tilewright.backends.target import Target
 from tilewright.ir import dims
 from tilewright.ir.dims import Dim
-from tilewright.ir.graph import Node, Value
+from tilewright.ir.graph import Graph, Node, Value
 from tilewright.ir.op import Kind
 from tilewright.ir.quads import QUAD
 
@@ -33,8 +33,7 @@ def unsuited(node: Node, target: Target, depth: Dim) -> str:
 
 def is_elementwise(image: Value) -> bool:
     """Whether elementwise operators make it of inputs of its shape and of scalars."""
-    if image.node is None:
-        return not image.is_constant
-    shaped = [v for v in image.node.inputs if v.type.size != 1]
-    alike = all(dims.same_shape(v.shape, image.shape) and is_elementwise(v) for v in shaped)
-    return image.node.op.kind is Kind.ELEMENTWISE and alike
+    nodes = Graph((), (image,)).nodes
+    shaped = [v for node in nodes for v in node.inputs if v.type.size != 1]
+    alike = all(dims.same_shape(v.shape, image.shape) and not v.is_constant for v in (image, *shaped))
+    return alike and all(node.op.kind is Kind.ELEMENTWISE for node in nodes)
