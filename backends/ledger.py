@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -87,6 +88,16 @@ class Report:
     def share(self, row: Row) -> float:
         """Of the peak or of the bandwidth, whichever the row comes nearer to."""
         return max(self.share_of_peak(row), self.share_of_bandwidth(row))
+
+    @property
+    def roofline(self) -> float:
+        """Seconds that a run takes at least, each kernel at the peak or at memory's bandwidth; 0 without a profile.
+
+        Less where tensors stay in the caches. ("Roofline", Williams, Waterman and Patterson, 2009)
+        """
+        if not self.profiled:
+            return 0.0
+        return math.fsum(max(row.flops / self.peaks.flops, row.bytes / self.peaks.bytes) for row in self.rows)
 
     def host_rows(self) -> tuple[Row, ...]:
         return tuple(row for row in self.rows if row.origin == "host")

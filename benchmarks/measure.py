@@ -58,6 +58,7 @@ def measure(case: Case, plan: Plan, without: Mapping[str, str]) -> Result:
         tolerance=tolerance_for(imported.graph),
         flops=sum(row.flops for row in report.rows),
         peak=report.peaks.flops,
+        roofline=report.roofline,
         rounds=len(rounds.turns[OURS]),
         restless=rounds.restless,
     )

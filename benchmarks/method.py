@@ -42,4 +42,8 @@ of the scale between one and two); the error is against a run with a thread for 
 **Over floor** is our time over what the arithmetic of the model takes at the multiply-add peak of the same threads, as
 `model.report()` measures it. It may be below 1 where less is done or instructions do more: Winograd's filtering needs
 fewer products, and VNNI and AMX multiply narrower numbers faster (float32 in pieces that hold all of its bits).
+
+**Over roofline** is our time over what the kernels of the model take where each of them runs at that peak, or reads its
+inputs and writes its outputs at the bandwidth of copying memory, whichever takes longer. What stays in the caches goes
+by faster; the weights of a recurrent layer, which are read in each step, are counted once.
 """

@@ -70,7 +70,7 @@ def mean(found: Sequence[Result], peer: Callable[[Result], str]) -> str:
 def results(found: Sequence[Result], threads: int) -> str:
     peers = [p for p in PEERS if any(p in r.medians or p in r.failed for r in found if r.case.threads == threads)]
     columns = ["model", "sizes", "", "ratio", "quartiles", f"{OURS} ms", *(f"{p} ms" for p in peers)]
-    columns += ["in turn", "error", "over floor"]
+    columns += ["in turn", "error", "over floor", "over roofline"]
     rows = [result_row(r, peers) for r in found if r.case.threads == threads]
     return f"\n## On {counted(threads, 'thread')}\n\n{table(columns, rows, left=3)}"
 
@@ -78,8 +78,8 @@ def results(found: Sequence[Result], threads: int) -> str:
 def result_row(result: Result, peers: Sequence[str]) -> list[str]:
     row = [result.case.model, result.case.shown]
     if result.failure:
-        return [*row, "failed", *[""] * (len(peers) + 6)]
-    ratio, in_turn, over = result.ratio, result.in_turn, result.over_floor
+        return [*row, "failed", *[""] * (len(peers) + 7)]
+    ratio, in_turn = result.ratio, result.in_turn
     return [
         *row,
         "faster" if ratio.middle >= 1 else "**slower**",
@@ -89,7 +89,7 @@ def result_row(result: Result, peers: Sequence[str]) -> list[str]:
         *(peer_cell(result, peer) for peer in peers),
         f"{in_turn.ratio.middle:.2f}" if in_turn else "",
         shown_error(result),
-        f"{over:.1f}" if over is not None else "",
+        *("" if over is None else f"{over:.2f}" for over in (result.over_floor, result.over_roofline)),
     ]
 
 

@@ -22,6 +22,9 @@ class InTurn:
     ratio: Spread
 
 
+_DERIVED = ("peer", "ratio", "over_floor", "over_roofline")
+
+
 @dataclass(frozen=True)
 class Result:
     """One row. `failure` says why there are no numbers, `failed` why there are none of a peer.
@@ -29,6 +32,7 @@ class Result:
     `medians`: seconds a run by runtime. `ratios`: each peer's time over ours. `errors`: the worst of each runtime
     against onnxruntime with exact 8-bit products, relative to the output's largest magnitude; None where the outputs
     differ otherwise. `flops` and `peak`: arithmetic operations of a run, and how many a second were measured.
+    `roofline`: seconds that a run takes at least, as `Report` has it.
     """
 
     case: Case
@@ -41,6 +45,7 @@ class Result:
     tolerance: float = 0.0
     flops: float = 0.0
     peak: float = 0.0
+    roofline: float = 0.0
     rounds: int = 0
     restless: int = 0
 
@@ -73,16 +78,20 @@ class Result:
     def over_floor(self) -> float | None:
         return self.medians[OURS] / self.floor if self.floor else None
 
+    @property
+    def over_roofline(self) -> float | None:
+        return self.medians[OURS] / self.roofline if self.roofline else None
+
     def to_json(self) -> dict[str, Any]:
         data = asdict(self)
         if self.ratios:
-            data |= {"peer": self.peer, "ratio": asdict(self.ratio), "over_floor": self.over_floor}
+            data |= {name: getattr(self, name) for name in _DERIVED} | {"ratio": asdict(self.ratio)}
         return data
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Result:
         """Inverse of `to_json`; what follows from the rest is worked out anew."""
-        kept = {name: value for name, value in data.items() if name not in {"peer", "ratio", "over_floor"}}
+        kept = {name: value for name, value in data.items() if name not in _DERIVED}
         ratios = {name: Spread(**spread) for name, spread in data["ratios"].items()}
         beside = data["in_turn"]
         in_turn = InTurn(beside["beside"], Spread(**beside["ratio"])) if beside else None

@@ -37,7 +37,7 @@ def row_of(result: Result, most: int) -> Row:
     row: Row = {"model": result.case.model, "sizes": result.case.shown}
     if result.failure:
         return {**row, "bounds": f"failed: {result.failure}", "kept": False}
-    ratio, in_turn, over = result.ratio, result.in_turn, result.over_floor
+    ratio, in_turn = result.ratio, result.in_turn
     row = {
         **row,
         "ours ms": result.medians[OURS] * 1e3,
@@ -47,7 +47,8 @@ def row_of(result: Result, most: int) -> Row:
         "quartiles": f"{ratio.low:.2f} to {ratio.high:.2f}",
         "in turn": in_turn.ratio.middle if in_turn else "",
         "error": shown_error(result),
-        "over floor": "" if over is None else over,
+        "over floor": result.over_floor or "",
+        "over roofline": result.over_roofline or "",
     }
     floor = IN_TURN_FLOORS.get((result.case.model, result.case.shown)) if result.case.threads == most else None
     return held(row, "in turn", floor=floor)

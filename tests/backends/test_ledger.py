@@ -58,6 +58,11 @@ def test_shares() -> None:
     assert PLAIN.share(PLAIN.rows[0]) == 0.0
 
 
+def test_roofline_is_the_longer_of_arithmetic_and_traffic_for_each_kernel() -> None:
+    assert REPORT.roofline == pytest.approx(5e7 / 1e11 + 1e5 / 2e10 + 8e5 / 2e10)
+    assert PLAIN.roofline == 0.0
+
+
 def test_table() -> None:
     text = str(REPORT)
     assert re.search(r"packed gemm +float32 +1000\.0 +62\.5 +50\.0 +50% +4\.0 +20%", text)

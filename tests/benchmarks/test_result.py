@@ -19,6 +19,7 @@ def test_the_fastest_peer() -> None:
     found = result(2.0)
     assert (found.peer, found.onnxruntime, found.ratio.middle) == (PATIENT, PATIENT, 2.0)
     assert found.over_floor == pytest.approx(4.0)
+    assert found.over_roofline == pytest.approx(2.0)
 
 
 def with_rounding(error: float | None) -> Result:
