@@ -14,6 +14,7 @@ from tilewright.passes.patterns import Match
 from tilewright.passes.rewrite import Decline, Replacement, rule
 
 _FEWER_OUTPUTS = 8  # times as many channels must be joined as result
+_PARTS = 4  # at most: each takes a kernel
 
 
 @rule(lambda p, x, w: p.conv(p.pad(x, mode="constant", value=0).named("padded"), w))
@@ -105,8 +106,8 @@ def _sum_over_parts(match: Match, joined: Value, w: Value, *bias: Value) -> Repl
     outputs = w.shape[0]
     if not isinstance(outputs, int) or not all(isinstance(size, int) for size in sizes):
         return Decline("the numbers of channels are not known")
-    if outputs * _FEWER_OUTPUTS > sum(sizes):
-        return Decline("the result has almost as many channels")
+    if outputs * _FEWER_OUTPUTS > sum(sizes) or len(sizes) > _PARTS:
+        return Decline("the result has almost as many channels, or there are many parts")
     total: Value | None = None
     for start, size, part in zip(itertools.accumulate((0, *sizes)), sizes, joined.node.inputs, strict=False):
         starts, steps = (0, start, *(0 for _ in w.shape[2:])), (1,) * w.rank
