@@ -30,7 +30,7 @@
 @expected = internal global i64 0                 ; what the last call spent
 @earlier  = internal global i64 0                 ; what the calls right before this one spent
 @closed   = internal global i64 0                 ; when the gate was closed the last time
-@most     = internal global i64 9223372036854775807  ; tasks of the next launch
+@most     = internal global i64 9223372036854775807  ; tasks of the next launch, at most
 @stopped  = internal global i32 0
 @threads  = internal global i32 1                 ; how many may work, with the caller
 @failed   = internal global i32 0

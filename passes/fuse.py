@@ -29,6 +29,7 @@ ROUNDINGS = 4  # to bfloat16 in one kernel: likewise
 MOVES = {"attention": ("transpose", "slice"), "matmul": ("transpose",)}
 PLACES = ("gather", "slice", "expand")  # are as fast within a concatenation as alone
 SPLIT_OUTPUTS, SPLIT_TERMS = 16, 64  # of a convolution with which splitting its image pays
+SPLIT_RANK = 4  # of an image that is split, at most
 
 
 @dataclass(frozen=True)
@@ -196,6 +197,8 @@ def _reads_each_once(reader: Node, producer: Node) -> bool:
         return False
     attrs, image, weights = reader.attrs, *reader.inputs[:2]
     outputs, *terms = weights.shape
+    if image.rank > SPLIT_RANK:
+        return False
     large = outputs >= SPLIT_OUTPUTS and math.prod(terms) >= SPLIT_TERMS
     return large and attrs["channels_last"] and attrs["groups"] == 1 and image.dtype == "float32"
 

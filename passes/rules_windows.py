@@ -9,6 +9,7 @@ import numpy as np
 
 from tilewright.ir.dims import Dim
 from tilewright.ir.graph import Value
+from tilewright.ir.ops.precision import accumulator
 from tilewright.ir.ops.windows import channels_moved_first
 from tilewright.passes.patterns import Match
 from tilewright.passes.rewrite import Decline, Replacement, rule
@@ -102,6 +103,8 @@ def _sum_over_parts(match: Match, joined: Value, w: Value, *bias: Value) -> Repl
     attrs, axis = match.node.attrs, joined.node.attrs["axis"]
     if axis != (joined.rank - 1 if attrs["channels_last"] else 1):
         return Decline("the parts are not channels")
+    if accumulator(joined.dtype) != joined.dtype:
+        return Decline("the sums of the parts would be rounded")
     sizes = [part.shape[axis] for part in joined.node.inputs]
     outputs = w.shape[0]
     if not isinstance(outputs, int) or not all(isinstance(size, int) for size in sizes):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -45,6 +46,7 @@ CHOICES = (
 )
 LONGEST_OF_VOLUMES = 64
 SEQUENCES = 5  # of a quantized recurrent layer, if several: each has a thread, and so a scale, of its own
+LARGEST_INPUT = 1 << 26  # elements: sizes that make more are not tried after the first
 MOST_BAKED = 16
 LARGEST_BAKED = 1024
 
@@ -82,14 +84,15 @@ def size_choices(
     if not symbols(d for port in ports for d in port.shape):
         yield {}
         return
-    for choice in choices:
+    for number, choice in enumerate(choices):
         sizes: dict[str, int] = {}
         for port in ports:
             for axis, dim in enumerate(port.shape):
                 for name in symbols([dim]):
                     size = _size(choice, axis, port.shape)
                     sizes.setdefault(name, min(size, SEQUENCES) if name in few else size)
-        yield sizes
+        if not number or all(math.prod(evaluate(d, sizes) for d in p.shape) <= LARGEST_INPUT for p in ports):
+            yield sizes
 
 
 def _size(choice: Choice, axis: int, shape: Sequence[int | str]) -> int:

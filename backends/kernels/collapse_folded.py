@@ -51,22 +51,31 @@ class _Parts:
         return _Parts(fold, before, after, tuple(read))
 
     def may_collapse(self) -> bool:
-        shape, made = self.fold.inputs[0].shape, [r for node in self.before for r in node.results]
-        apart = not any(v in (*self.read, *made) for node in self.after for v in node.inputs)
-        alike = all(dims.same_shape(v.shape, shape) for v in (*self.read, *made))
-        single = all(v.type.size == 1 for v in _constants(self.before))
-        return apart and alike and single and all(map(goes_by_element, self.before)) and self._is_alone_behind()
+        return self._have_one_shape_before() and not self._are_read_behind() and self._do_with_fewer_axes_behind()
 
-    def _is_alone_behind(self) -> bool:
-        """Whether what follows a fold that keeps its axes can do with fewer of them."""
+    @property
+    def _values_before(self) -> tuple[Value, ...]:
+        return (*self.read, *(result for node in self.before for result in node.results))
+
+    def _have_one_shape_before(self) -> bool:
+        shape = self.fold.inputs[0].shape
+        alike = all(dims.same_shape(v.shape, shape) for v in self._values_before)
+        return alike and _has_scalars_only(self.before) and all(map(goes_by_element, self.before))
+
+    def _are_read_behind(self) -> bool:
+        return any(v in self._values_before for node in self.after for v in node.inputs)
+
+    def _do_with_fewer_axes_behind(self) -> bool:
+        """Those that `fold` keeps with size 1 go, too, from all that follows: it may read nothing that has them."""
         if not self.fold.attrs["keepdims"]:
             return True
-        single = all(v.type.size == 1 for v in _constants(self.after))
-        return single and all(goes_by_element(n) and all(v.node or v.is_constant for v in n.inputs) for n in self.after)
+        made = all(v.node or v.is_constant for node in self.after for v in node.inputs)
+        return made and _has_scalars_only(self.after) and all(map(goes_by_element, self.after))
 
 
-def _constants(nodes: Iterable[Node]) -> list[Value]:
-    return [v for node in nodes for v in node.inputs if v.is_constant]
+def _has_scalars_only(nodes: Iterable[Node]) -> bool:
+    """Whether all constants that the nodes read have one element."""
+    return all(v.type.size == 1 for node in nodes for v in node.inputs if v.is_constant)
 
 
 def _scalars(node: Node) -> Mapping[Value, Value]:

@@ -83,7 +83,7 @@ def _lanes_of(buffer: Buffer, start: int, lanes: int) -> Expr:
 def _folded(k: Loops, vectors: Sequence[Expr], lanes: int) -> list[Expr]:
     """The sum of the lanes of each vector. Of 2**n vectors they are folded together, with half as many shuffles."""
     count = len(vectors)
-    if count & (count - 1):
+    if count & (count - 1) or count > lanes:
         return [fold_lanes(vector, lanes, tirx.Add) for vector in vectors]
     part = lanes
     while part > 1:

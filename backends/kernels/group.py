@@ -154,7 +154,9 @@ class Group:
     def element(self, value: Value) -> Callable[[Index], Expr]:
         """That of a value at a place of row-major order, for what elementwise operators make of inputs of its shape."""
         tensor, axes = self.tensors[value], value.rank
-        return lambda place: tensor(*[0] * (axes - 1), place)  # a load at such a place goes on in the next row
+        # A load at a place beyond the end of an axis goes on in the next row; an axis of size 1 is read at 0.
+        last = max((axis for axis, size in enumerate(value.shape) if size != 1), default=axes - 1)
+        return lambda place: tensor(*(place if axis == last else 0 for axis in range(axes)))
 
     def made(self, value: Value) -> Buffer:
         """Where a value lies that operators before the anchor make: all of it is made here, unless it is an input."""

@@ -35,7 +35,9 @@ def emit_interleaved(
     k: Loops, lanes: int, dtype: str, outer: Sequence[Index], few: int, many: Index, load: Load, store: Store, *,
     apart: bool = False,
 ) -> None:  # fmt: skip
-    """`store(at, i, j, load(at, i, j))` for all `at` in `outer`, i < few, j < many; `store` must be idempotent.
+    """`store(at, i, j, load(at, i, j))` for all `at` in `outer`, i < few, j < many.
+
+    Some elements are stored by two tasks: what `store` reads must not be what it writes.
 
     What `load` reads lies along j, and what `store` writes along i, then j; if it comes `apart`, the other way around.
     """

@@ -52,7 +52,7 @@ def emit_in_rows(
     k: Loops, machine: Vectors, shape: Sequence[Index], axis: int, pieces: Sequence[Piece], finish: Finish
 ) -> None:
     """As `emit_one_by_one`, for pieces that `are_short`, and a result of that shape."""
-    if _interleaves(machine, shape, pieces):
+    if _interleaves(machine, shape, axis, pieces):
         _emit_interleaved(k, machine, shape, pieces, finish)
         return
     with each_row(k, (*shape[:axis], product(shape[axis:])), 1.0) as (place, _, _):
@@ -69,11 +69,13 @@ def emit_in_rows(
             offset += piece.shape[axis]
 
 
-def _interleaves(machine: Vectors, shape: Sequence[Index], pieces: Sequence[Piece]) -> bool:
-    """Whether each piece has one element of a row."""
-    count, dtype = len(pieces), pieces[0].tensor.dtype
-    single = len(shape) > 1 and count == shape[-1] and isinstance(shape[-2], int)
-    return single and may_interleave(count, shape[-2], dtype, lanes_of(machine, dtype))
+def _interleaves(machine: Vectors, shape: Sequence[Index], axis: int, pieces: Sequence[Piece]) -> bool:
+    """Whether each piece has one element of a row, and rows are many."""
+    single = axis == len(shape) - 1 and all(isinstance(p.shape[-1], int) and p.shape[-1] == 1 for p in pieces)
+    if not single or not isinstance(shape[-2], int):
+        return False
+    dtype = pieces[0].tensor.dtype
+    return may_interleave(len(pieces), shape[-2], dtype, lanes_of(machine, dtype))
 
 
 def _emit_interleaved(

@@ -28,11 +28,23 @@ def _translate(dim: Any, symbols: Mapping[str, Expr]) -> Expr:
     # Sizes are not negative, so truncating is flooring, without a sign that TVM would try for minutes to prove.
     # Numbers that the model computes may be.
     if name == "floor":
-        numerator, denominator = (_translate(part, symbols) for part in dim.args[0].together().as_numer_denom())
-        return (tirx.floordiv if computed_symbols([dim]) else tirx.truncdiv)(numerator, denominator)
+        return _floor(dim, symbols)
     if name in _FOLDS:
         return _fold([_translate(arg, symbols) for arg in dim.args], _FOLDS[name])
     raise ValueError(f"a size of the form {dim} cannot be computed in a kernel")
+
+
+def _floor(dim: Any, symbols: Mapping[str, Expr]) -> Expr:
+    """A quotient rounded down. One that is written with a minus, and may be less than 0, is rounded up without it."""
+    numerator, denominator = dim.args[0].together().as_numer_denom()
+    below, by = _translate(numerator, symbols), _translate(denominator, symbols)
+    if computed_symbols([dim]):
+        return tirx.floordiv(below, by)
+    if numerator.could_extract_minus_sign():
+        above = _translate(-numerator, symbols)
+        up = tirx.Select(above > 0, tirx.truncdiv(above + (by - 1), by), tirx.truncdiv(above, by))
+        return tirx.Mul(index(-1), up)
+    return tirx.truncdiv(below, by)
 
 
 _FOLDS: Mapping[str, Callable[[Expr, Expr], Expr]] = {

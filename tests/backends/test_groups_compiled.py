@@ -153,6 +153,8 @@ CONVOLUTIONS: dict[str, tuple[Sequence[object], tuple[int, ...], dict[str, tuple
     "of any size": (("n", "w", 32), (32, 32, 5), {"pads": (4, 4), "dilations": (2,)}),
     "of known size": ((2, 20, 24, 48), (48, 48, 1, 5), {"pads": (0, 2, 0, 2)}),
     "in minimal filtering": (("n", 20, 24, 32), (32, 32, 3, 3), {"pads": (1, 1, 1, 1)}),
+    "of one channel": (("n", "w", 1), (32, 1, 64), {"pads": (60, 60)}),
+    "of an image of one channel": (("n", 1, "w", 1), (16, 1, 1, 64), {"pads": (0, 60, 0, 60)}),
     "deep": ((1, 6, 6, 128), (128, 128, 3, 3), {"pads": (1, 1, 1, 1), "strides": (2, 2)}),
 }
 
@@ -210,6 +212,15 @@ def test_concat_of_short_pieces(count: int, width: int) -> None:
     short = apply("concat", x, apply("mul", y, weight(9)), *xs, axis=2)
     middle = apply("concat", *xs, apply("neg", xs[0]), axis=1)
     graph = named([single, short, middle], [*xs, x, y])
+    assert kernels(graph, {"n": 1}, {"n": 3}) == 3
+
+
+def test_concat_of_as_many_pieces_as_the_rows_are_long() -> None:
+    """Along another axis, and of pieces of which some are empty: no piece has one element of each row."""
+    x, y, z, e = given(x=("n", 8, 3), y=("n", 8, 3), z=("n", 32, 2), e=("n", 32, 0))
+    boxes = given(a=("n", 200, 4), b=("n", 100, 4), c=("n", 50, 4), d=("n", 10, 4))
+    joined = [apply("concat", x, y, x, axis=1), apply("concat", *boxes, axis=1), apply("concat", z, e, axis=2)]
+    graph = named(joined, [x, y, z, e, *boxes])
     assert kernels(graph, {"n": 1}, {"n": 3}) == 3
 
 

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import tilewright as tw
 from tests.backends.compiling import assert_same, compiled, drawn, named
+from tests.frontend.onnx_text import model
 from tilewright.backends import CompiledModel
 from tilewright.ir import Graph, Value, apply, constant, dims, input_value, tensor
 from tilewright.ir.errors import InputError
@@ -236,3 +237,15 @@ def test_images_that_are_too_small_for_a_window(name: str) -> None:
         (result,) = model.run({"x": np.ones((1, channels, height, width), np.float32)}).values()
         assert result.shape[2:] == ((height - 1) // 2, width - 2)
         assert result.size == 0
+
+
+@pytest.mark.parametrize(("start", "end", "step"), [(1, -1, 2), (2, -2, 3), (5, 0, -2), (-1, -100, -1), (0, 100, 3)])
+def test_slices_with_steps_of_any_size(start: int, end: int, step: int) -> None:
+    """Their sizes are quotients that are rounded up."""
+    sliced = model(f"""(float[a] x) => (float[b] y)
+        <int64[1] s = {{{start}}}, int64[1] e = {{{end}}}, int64[1] axes = {{0}}, int64[1] steps = {{{step}}}>
+        {{ y = Slice (x, s, e, axes, steps) }}""")
+    ours = tw.compile(sliced, check=False)
+    for size in (7, 8, 9, 10):
+        x = np.arange(size, dtype=np.float32)
+        np.testing.assert_array_equal(ours(x), x[start:end:step] if end > -100 else x[::-1])

@@ -106,3 +106,11 @@ def test_sizes_that_are_computed() -> None:
     ports = [TensorInfo("x", "float32", ("n", 4)), TensorInfo("y", "float32", ("2*n + 1",))]
     feed = random_inputs(ports, {"n": 3}, np.random.default_rng(0))
     assert [a.shape for a in feed.values()] == [(3, 4), (7,)]
+
+
+def test_sizes_that_would_fill_the_memory_are_not_tried() -> None:
+    volume = TensorInfo("x", "int32", ("a", "b", "b"))
+    largest = max(sizes["a"] * sizes["b"] ** 2 for sizes in size_choices([volume]))
+    assert 1 << 20 < largest <= 1 << 26
+    cube = TensorInfo("x", "int32", ("a", "a", "a"))
+    assert len(list(size_choices([TensorInfo("n", "int64", ("a",)), cube]))) >= 1
