@@ -6,6 +6,7 @@ import gc
 import os
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -86,11 +87,17 @@ def test_threads_are_woken_for_long_calls_only(image: Any) -> None:
     assert wakes(model, image[:2]) < 20  # a few where another program interrupts a call, which then seems long
 
 
-def cpu_clock() -> int:
-    """That of the model's one other thread."""
+def shared_part(before: Callable[[], None], run: Callable[[], None]) -> float:
+    """Seconds of the model's one other thread in `run`, to one of the caller's; `before` is not counted."""
     (thread,) = pool_threads()
     assert thread.ident is not None
-    return time.pthread_getcpuclockid(thread.ident)
+    clock, shared, alone = time.pthread_getcpuclockid(thread.ident), 0.0, 0.0
+    for _ in range(10):
+        before()
+        start = time.clock_gettime(clock), time.thread_time()
+        run()
+        shared, alone = shared + time.clock_gettime(clock) - start[0], alone + time.thread_time() - start[1]
+    return shared / alone
 
 
 TWO_PROCESSORS = pytest.mark.skipif(
@@ -103,14 +110,12 @@ def test_short_calls_in_a_row_are_shared(image: Any) -> None:
     gc.collect()
     model = compiled(2)
     model(image)
-    clock, shared, alone = cpu_clock(), 0.0, 0.0
-    for _ in range(10):
-        time.sleep(0.005)
-        before = time.clock_gettime(clock), time.thread_time()
+
+    def short_calls() -> None:
         for _ in range(60):
             model(image[:8])
-        shared, alone = shared + time.clock_gettime(clock) - before[0], alone + time.thread_time() - before[1]
-    assert shared > 0.1 * alone
+
+    assert shared_part(lambda: time.sleep(0.005), short_calls) > 0.1
 
 
 @TWO_PROCESSORS
@@ -118,15 +123,13 @@ def test_a_long_call_after_short_ones_is_shared(image: Any) -> None:
     gc.collect()
     model = compiled(2)
     model(image)
-    clock, shared, alone = cpu_clock(), 0.0, 0.0
-    for _ in range(10):
+
+    def short_calls() -> None:
         for _ in range(3):
             model(image[:1])
             time.sleep(0.002)
-        before = time.clock_gettime(clock), time.thread_time()
-        model(image)
-        shared, alone = shared + time.clock_gettime(clock) - before[0], alone + time.thread_time() - before[1]
-    assert shared > 0.1 * alone
+
+    assert shared_part(short_calls, lambda: model(image)) > 0.1
 
 
 def test_a_forked_process_works_without_the_threads(image: Any) -> None:
