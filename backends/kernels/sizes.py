@@ -29,18 +29,20 @@ def _translate(dim: Any, symbols: Mapping[str, Expr]) -> Expr:
     # Numbers that the model computes may be.
     if name == "floor":
         return _floor(dim, symbols)
+    if name == "Mul" and dim.args[0].is_negative and type(dim.args[-1]).__name__ == "floor" and len(dim.args) == 2:
+        return tirx.Mul(_translate(dim.args[0], symbols), _floor(dim.args[1], symbols, subtracted=True))
     if name in _FOLDS:
         return _fold([_translate(arg, symbols) for arg in dim.args], _FOLDS[name])
     raise ValueError(f"a size of the form {dim} cannot be computed in a kernel")
 
 
-def _floor(dim: Any, symbols: Mapping[str, Expr]) -> Expr:
-    """A quotient rounded down. One that is written with a minus, and may be less than 0, is rounded up without it."""
+def _floor(dim: Any, symbols: Mapping[str, Expr], *, subtracted: bool = False) -> Expr:
+    """A quotient rounded down. `subtracted`, or with a minus, it may be less than 0: it is rounded up without."""
     numerator, denominator = dim.args[0].together().as_numer_denom()
     below, by = _translate(numerator, symbols), _translate(denominator, symbols)
     if computed_symbols([dim]):
         return tirx.floordiv(below, by)
-    if numerator.could_extract_minus_sign():
+    if subtracted or numerator.could_extract_minus_sign():
         above = _translate(-numerator, symbols)
         up = tirx.Select(above > 0, tirx.truncdiv(above + (by - 1), by), tirx.truncdiv(above, by))
         return tirx.Mul(index(-1), up)

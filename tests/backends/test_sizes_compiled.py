@@ -239,7 +239,9 @@ def test_images_that_are_too_small_for_a_window(name: str) -> None:
         assert result.size == 0
 
 
-@pytest.mark.parametrize(("start", "end", "step"), [(1, -1, 2), (2, -2, 3), (5, 0, -2), (-1, -100, -1), (0, 100, 3)])
+@pytest.mark.parametrize(
+    ("start", "end", "step"), [(1, -1, 2), (2, -2, 3), (5, 0, -2), (-1, -100, -1), (0, 100, 3), (2, 7, 2), (1, 8, 3)]
+)
 def test_slices_with_steps_of_any_size(start: int, end: int, step: int) -> None:
     """Their sizes are quotients that are rounded up."""
     sliced = model(f"""(float[a] x) => (float[b] y)
