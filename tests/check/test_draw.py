@@ -112,5 +112,5 @@ def test_sizes_that_would_fill_the_memory_are_not_tried() -> None:
     volume = TensorInfo("x", "int32", ("a", "b", "b"))
     largest = max(sizes["a"] * sizes["b"] ** 2 for sizes in size_choices([volume]))
     assert 1 << 20 < largest <= 1 << 26
-    cube = TensorInfo("x", "int32", ("a", "a", "a"))
-    assert len(list(size_choices([TensorInfo("n", "int64", ("a",)), cube]))) >= 1
+    vast = TensorInfo("x", "int32", (1 << 24, "a", "b"))
+    assert len(list(size_choices([vast]))) == 1  # the first, whatever it takes: the model has no smaller ones
