@@ -1,9 +1,10 @@
 """Group operators into kernels.
 
 Each group becomes one `fused` node whose `body` is a graph of its own. A group has at most one anchor (a contraction
-or a reduction), elementwise operators after it as far as post-dominance allows, and cheap operators before it. Only the
-last value of a group is visible outside, so groups cannot form a cycle. The scheme follows "Relay: A High-Level
-Compiler for Deep Learning" (Roesch et al., 2019), section on operator fusion.
+or a reduction), or a depthwise convolution and the product that reads it; elementwise operators after it as far as
+post-dominance allows, and cheap operators before it. Only the last value of a group is visible outside, so groups
+cannot form a cycle. The scheme follows "Relay: A High-Level Compiler for Deep Learning" (Roesch et al., 2019), section
+on operator fusion.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ ROUNDINGS = 4  # to bfloat16 in one kernel: likewise
 MOVES = {"attention": ("transpose", "slice"), "matmul": ("transpose",)}
 PLACES = ("gather", "slice", "expand")  # are as fast within a concatenation as alone
 SPLIT_OUTPUTS, SPLIT_TERMS = 16, 64  # of a convolution with which splitting its image pays
+SMALL_MATRIX = 1 << 15  # elements of a matrix that may be read again for each few rows of an image
+LARGE_IMAGE = 1 << 17  # elements of an image that is better not written and read again between two operators
+LEAST_ROWS = 16  # of an image, which threads share where they go on with a product
 SPLIT_RANK = 4  # of an image that is split, at most
 
 
@@ -55,6 +59,8 @@ def _fuse_all(graph: Graph, splits_images: bool) -> Graph:
         for node in graph.nodes:
             if node.op.kind in kinds:
                 groups.extend_forward(node)
+    for node in graph.nodes:
+        groups.join_depthwise(node)
     for node in reversed(graph.nodes):
         groups.absorb(node)
     return _outline(graph, groups)
@@ -163,6 +169,19 @@ class _Groups:
             self.merge([node], view)
         self.merge([node], group)
 
+    def join_depthwise(self, node: Node) -> None:
+        """Put the group of a depthwise convolution, if it ends with `node`, and the product that reads it into one."""
+        anchors = [n for n in self.members.get(node, ()) if n.op.kind in ANCHORS]
+        if len(anchors) != 1 or not _is_depthwise(anchors[0]) or self.graph.is_output(node.results[0]):
+            return
+        readers = self.graph.readers.get(node.results[0], ())
+        product = readers[0] if len(readers) == 1 else None
+        if product is None or not _is_small_product(product, node.results[0]):
+            return
+        tail = self.tail[product]
+        if self.anchor(tail) is product and not self._is_long([*self.members[node], *self.members[tail]]):
+            self.merge([node], tail)
+
     def _view_of(self, value: Value) -> Node | None:
         """What alone reads `value`, if it only adds or drops axes of size 1: no detour for a kernel."""
         readers = self.graph.readers.get(value, ())
@@ -201,6 +220,29 @@ def _reads_each_once(reader: Node, producer: Node) -> bool:
         return False
     large = outputs >= SPLIT_OUTPUTS and math.prod(terms) >= SPLIT_TERMS
     return large and attrs["channels_last"] and attrs["groups"] == 1 and image.dtype == "float32"
+
+
+def _is_depthwise(node: Node) -> bool:
+    """A depthwise convolution of images, channels last."""
+    if node.op.name != "conv" or not node.attrs["channels_last"]:
+        return False
+    image, weights = node.inputs[:2]
+    each = 1 < node.attrs["groups"] == image.shape[-1] == weights.shape[0]
+    return each and image.rank == SPLIT_RANK and image.dtype == "float32" and weights.is_constant
+
+
+def _is_small_product(node: Node, left: Value) -> bool:
+    """Whether `left` is multiplied with a matrix of which many passes take no time beside what they save."""
+    if node.op.name != "matmul" or node.inputs[0] is not left:
+        return False
+    right = node.inputs[1]
+    alike = left.dtype == right.dtype == node.results[0].dtype == "float32"
+    if not alike or not right.is_constant or right.rank != 2 or math.prod(right.shape) > SMALL_MATRIX:
+        return False
+    rows, sizes = left.shape[1], [size for size in left.shape[1:] if isinstance(size, int)]
+    if isinstance(rows, int) and rows < LEAST_ROWS:
+        return False
+    return len(sizes) < left.rank - 1 or math.prod(sizes) >= LARGE_IMAGE
 
 
 def _is_cheap_on_one_shape(nodes: Sequence[Node]) -> bool:

@@ -41,16 +41,12 @@ def emit_depthwise(
     must be idempotent; `ask(place)` asks for the memory of a result, counted in row-major order.
     """
     axes, restored = normalised(conv.axes)
-    conv = replace(conv, axes=axes)
-    flat = k.view(image, (product((conv.batch, *(axis.size for axis in axes), conv.channels)),))
-    packed = k.view(weights, (*(axis.kernel for axis in axes), conv.channels))
-    lanes = min(machine.lanes, 1 << (conv.channels.bit_length() - 1))
-    kernel = _Kernel(k, lanes, 3 * machine.registers // 8, conv, flat, packed, ask)
+    kernel = Depthwise.of(k, machine, replace(conv, axes=axes), image, weights, ask)
     kernel.emit(lambda n, places, c, value: store(n, restored(places), c, value))
 
 
 @dataclass(frozen=True)
-class _Kernel:
+class Depthwise:
     """The loops for images with at least two axes; `count` neighbouring results make a tile."""
 
     k: Loops
@@ -61,38 +57,52 @@ class _Kernel:
     weights: Buffer
     ask: Ask | None
 
+    @classmethod
+    def of(
+        cls, k: Loops, machine: Vectors, conv: ConvLast, image: Buffer, weights: Buffer, ask: Ask | None = None
+    ) -> Depthwise:
+        """For operands as `emit_depthwise` says."""
+        axes, channels = conv.axes, conv.channels
+        flat = k.view(image, (product((conv.batch, *(axis.size for axis in axes), channels)),))
+        packed = k.view(weights, (*(axis.kernel for axis in axes), channels))
+        lanes = min(machine.lanes, 1 << (channels.bit_length() - 1))
+        return cls(k, lanes, 3 * machine.registers // 8, conv, flat, packed, ask)
+
     def emit(self, store: Store) -> None:
         """A task is a row of results."""
+        k, conv = self.k, self.conv
+        *outer, _ = conv.axes
+        with tasks(k, (conv.batch, *(axis.results for axis in outer)), conv.worth()) as row:
+            self.row(store, row)
+
+    def row(self, store: Store, row: Indices) -> None:
+        """A row of results: that of an image at `row` of all axes but the last."""
         k, conv, count = self.k, self.conv, self.count
         *outer, wide = conv.axes
-        with tasks(k, (conv.batch, *(axis.results for axis in outer)), conv.worth()) as (n, *row):
-            ranges = [_taps_inside(k, axis, place) for axis, place in zip(outer, row, strict=True)]
+        ranges = [_taps_inside(k, axis, place) for axis, place in zip(outer, row[1:], strict=True)]
+        results = wide.results
 
-            def tile(first: Index, width: int, *, checked: bool) -> None:
-                self._tile(store, (n, *row), ranges, first, width, checked=checked)
+        def tile(first: Index, width: int, *, checked: bool) -> None:
+            self._tile(store, row, ranges, first, width, checked=checked)
 
-            results = wide.results
+        def tiles() -> None:
+            with k.serial(div_up(results, count)) as t:
+                first = named(k, "first", minimum(index(t) * count, results - count))
+                start, end = wide.source(first, 0), wide.source(first + (count - 1), 0) + _extent(wide)
+                if not wide.is_padded:
+                    tile(first, count, checked=False)
+                    return
+                inside = tirx.all(index(start) >= index(0), index(end) <= index(wide.size))
+                k.branch(inside, lambda: tile(first, count, checked=False), lambda: tile(first, count, checked=True))
 
-            def tiles() -> None:
-                with k.serial(div_up(results, count)) as t:
-                    first = named(k, "first", minimum(index(t) * count, results - count))
-                    start, end = wide.source(first, 0), wide.source(first + (count - 1), 0) + _extent(wide)
-                    if not wide.is_padded:
-                        tile(first, count, checked=False)
-                        return
-                    inside = tirx.all(index(start) >= index(0), index(end) <= index(wide.size))
-                    k.branch(
-                        inside, lambda: tile(first, count, checked=False), lambda: tile(first, count, checked=True)
-                    )
+        def singles() -> None:
+            with k.serial(results) as first:
+                tile(first, 1, checked=True)
 
-            def singles() -> None:
-                with k.serial(results) as first:
-                    tile(first, 1, checked=True)
-
-            if isinstance(results, int):
-                (tiles if results >= count else singles)()
-            else:
-                k.branch(results >= count, tiles, singles)
+        if isinstance(results, int):
+            (tiles if results >= count else singles)()
+        else:
+            k.branch(results >= count, tiles, singles)
 
     def _tile(
         self,

@@ -74,8 +74,10 @@ def gemm(
     b: Buffer,
     store: Store,
     ahead: Ahead | None = None,
+    *,
+    shared: bool = True,
 ) -> None:
-    """store(i, j, sum over d of a[i, d] * B[d, j]) for a constant B.
+    """store(i, j, sum over d of a[i, d] * B[d, j]) for a constant B; by one thread unless it is `shared`.
 
     `a` is [rows, depth], of numbers as `Tile` says. `b` is [ceil(columns / tile.columns), depth / tile.steps,
     tile.columns * tile.steps], as `pack_b` makes it, or for uint8 `pack_quads`. `store` emits the statements for one
@@ -84,14 +86,14 @@ def gemm(
     tile = tile.for_rows(rows)
 
     def at_once() -> None:
-        _gemm_at_once(k, tile, rows, columns, depth, a, b, store, ahead)
+        _gemm_at_once(k, tile, rows, columns, depth, a, b, store, ahead, shared=shared)
 
     def in_steps() -> None:
         step = _even_step(depth, PIECE // tile.columns)
         gemm_in_steps(k, tile, rows, columns, depth, step, _from(a), b, store, ahead, a)
 
     known = isinstance(depth, int) and isinstance(columns, int)
-    if not known or depth * tile.columns * itemsize(b) <= DEEP or columns < _BLOCKS * tile.columns:
+    if not shared or not known or depth * tile.columns * itemsize(b) <= DEEP or columns < _BLOCKS * tile.columns:
         at_once()
     elif isinstance(rows, int):
         (in_steps if rows > _LEAST * tile.rows else at_once)()
@@ -110,12 +112,15 @@ def _gemm_at_once(
     b: Buffer,
     store: Store,
     ahead: Ahead | None,
+    *,
+    shared: bool,
 ) -> None:
     """`gemm` whose tasks are single tiles."""
     size = depth * columns * itemsize(b) if isinstance(depth, int) and isinstance(columns, int) else 0
     chunk = _chunk(tile, depth, size)
     row_blocks, column_blocks = ceildiv(rows, tile.rows), ceildiv(columns, tile.columns)
-    with k.parallel(row_blocks * column_blocks, worth=worth_sharing(rows, columns, depth)) as task:
+    worth = shared and worth_sharing(rows, columns, depth)
+    with k.parallel(row_blocks * column_blocks, worth=worth) as task:
         first = k.let("first", quotient(task, column_blocks * chunk) * chunk)
         count = k.let("count", index(minimum(row_blocks - first, chunk)))
         block, row = k.indices(task - first * column_blocks, (column_blocks, count))

@@ -39,9 +39,10 @@ class Group:
     """What a schedule rule works with.
 
     `body` is the fused graph, `weights` tells which of its inputs are constants of the model and how they may be
-    stored, and `anchor` is its contraction or reduction, if it has one. A rule may set `body` to an equal graph whose
-    inputs and outputs have other shapes, with their elements in the same order. After `place`, `k` has the parameters,
-    `tensors` reads any value of the body, and `stages` are what each node is computed by.
+    stored, and `anchors` are its contractions and reductions, of which most have one, the `anchor`. A rule may set
+    `body` to an equal graph whose inputs and outputs have other shapes, with their elements in the same order. After
+    `place`, `k` has the parameters, `tensors` reads any value of the body, and `stages` are what each node is computed
+    by.
     """
 
     def __init__(self, body: Graph, weights: Weights, name: str, target: Target) -> None:
@@ -55,8 +56,13 @@ class Group:
         self._guarded = _read_by(body, GUARDING)
 
     @property
+    def anchors(self) -> list[Node]:
+        return [n for n in self.body.nodes if n.op.kind in ANCHORS]
+
+    @property
     def anchor(self) -> Node | None:
-        return next((n for n in self.body.nodes if n.op.kind in ANCHORS), None)
+        """The last one."""
+        return next(iter(self.anchors[::-1]), None)
 
     def is_weight(self, value: Value) -> bool:
         """An input of the body that is a constant of the model."""
@@ -83,10 +89,10 @@ class Group:
     def shape(self, value: Value) -> tuple[Index, ...]:
         return self.b.shape(value)
 
-    def place(self, layouts: Mapping[Value, Layout], held: Value | None = None) -> None:
+    def place(self, layouts: Mapping[Value, Layout], *held: Value | None) -> None:
         """Declare the parameters, in the given layouts, and define the tensors of all values.
 
-        `held` is a value whose elements the rule computes by itself, with all else that its node gives: see `finisher`.
+        `held` are values that the rule computes by itself, with all else that their nodes give: see `finisher`.
         """
         inputs = [self._parameter(f"i{i}", v, layouts.get(v)) for i, v in enumerate(self.signature.inputs)]
         outputs = [self._parameter(f"o{i}", v) for i, v in enumerate(self.signature.outputs)]
@@ -116,11 +122,11 @@ class Group:
         same = self.body is self.signature or len(buffer.shape) == value.rank
         return buffer if same and known else self.k.view(buffer, self.shape(value))
 
-    def _define(self, node: Node, held: Value | None) -> None:
+    def _define(self, node: Node, held: Collection[Value | None]) -> None:
         for value in node.inputs:
             if value.data is not None and value not in self.tensors:
                 self.tensors[value] = self._scalar(value)
-        if node.results[0] is held:
+        if any(node.results[0] is value for value in held):
             self.tensors.update((r, Tensor(self.shape(r), r.dtype)) for r in node.results)
             return
         before = len(self.b.stages)
@@ -136,8 +142,8 @@ class Group:
 
     def _is_named(self, value: Value) -> bool:
         """Read several times at one place, in a body that guards no loads: worth a variable."""
-        plain = all(n is self.anchor or n.op.kind is Kind.ELEMENTWISE for n in self.body.nodes)
-        return plain and self.body.uses(value) > 1 and value.node is not self.anchor and value not in self._guarded
+        plain = all(n in self.anchors or n.op.kind is Kind.ELEMENTWISE for n in self.body.nodes)
+        return plain and self.body.uses(value) > 1 and value.node not in self.anchors and value not in self._guarded
 
     def _named(self, tensor: Tensor) -> Tensor:
         """The same tensor, each element computed once a block."""

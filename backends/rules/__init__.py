@@ -32,6 +32,7 @@ from tilewright.backends.rules import (
     rows,
     scan,
     scatter,
+    separable,
     suppression,
     top_k,
     transpose,
@@ -44,6 +45,7 @@ from tilewright.ir.errors import BuildError
 
 RULES: tuple[Rule, ...] = (
     nothing.RULE,
+    separable.RULE,
     matmul.RULE,
     batched_matmul.RULE,
     attention.RULE,

@@ -30,7 +30,7 @@ def declines(group: Group) -> str:
 def emit(group: Group) -> Mapping[Value, Layout]:
     node = group.anchor
     assert node is not None
-    group.place({}, held=node.results[0])
+    group.place({}, node.results[0])
     finish = group.finisher(node.results[0])
 
     def store(b: Expr, h: Expr, i: Expr, e: Expr, value: Expr) -> None:

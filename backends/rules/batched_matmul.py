@@ -25,7 +25,7 @@ def declines(group: Group) -> str:
 def emit(group: Group) -> Mapping[Value, Layout]:
     node = group.anchor
     assert node is not None
-    group.place({}, held=node.results[0])
+    group.place({}, node.results[0])
     left, right = (group.tensors[v] for v in node.inputs)
     *batch, rows, columns = group.shape(node.results[0])
     rank = len(batch) + 2

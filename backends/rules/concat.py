@@ -26,7 +26,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     joint = _joint(group)
     assert joint is not None
     joined = joint.results[0]
-    group.place({}, held=joined)
+    group.place({}, joined)
     finish, machine = group.finisher(joined), Vectors.of(group.target)
     axis: int = joint.attrs["axis"]
     pieces = [Piece(group.shape(operand), group.tensors[operand]) for operand in joint.inputs]

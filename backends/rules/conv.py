@@ -37,7 +37,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     block, groups = conv.block(machine), node.attrs["groups"]
     packing = partial(pack_conv, groups=groups, block=block)
     layouts = {weights: Layout(packing, packed_conv_shape(weights.shape, groups, block))}
-    group.place(layouts, held=node.results[0])
+    group.place(layouts, node.results[0])
     finish = group.finisher(node.results[0])
 
     def store(n: Index, o: Index, places: Indices, value: Expr) -> None:

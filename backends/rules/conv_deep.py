@@ -81,7 +81,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     tile = _tile(group, node, conv)
     packing = partial(pack_conv_last, groups=1, columns=tile.columns, steps=tile.steps)
     layouts = {weights: Layout(packing, packed_conv_last_shape(weights.shape, 1, tile.columns, tile.steps))}
-    group.place(layouts, held=node.results[0])
+    group.place(layouts, node.results[0])
     finish = group.finisher(node.results[0])
     places = group.shape(node.results[0])[:-1]
 

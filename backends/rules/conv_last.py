@@ -54,7 +54,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     amx = choose_on_amx(machine, conv) if image.dtype == "float32" else None
     tile = tile_of(machine, conv, image.dtype)
     layouts = {weights: _for_amx(amx, conv) if amx else _packed(conv, tile, weights.shape)}
-    group.place(layouts, held=node.results[0])
+    group.place(layouts, node.results[0])
     finish = group.finisher(node.results[0])
 
     def store(n: Index, phase: Index, places: Indices, o: Expr, value: Expr) -> None:

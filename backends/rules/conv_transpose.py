@@ -66,7 +66,7 @@ def _emit_first(group: Group, node: Node) -> Mapping[Value, Layout]:
     packing = partial(pack_conv_transpose, groups=groups, spreads=transposed.spreads, block=block)
     plain = (conv.outputs, conv.channels // groups, *(axis.kernel for axis in conv.axes))
     layouts = {weights: Layout(packing, packed_conv_shape(plain, groups, block))}
-    group.place(layouts, held=node.results[0])
+    group.place(layouts, node.results[0])
     finish = group.finisher(node.results[0])
 
     def store(n: Index, o: Index, places: Indices, value: Expr) -> None:
@@ -86,7 +86,7 @@ def _emit_last(group: Group, node: Node) -> Mapping[Value, Layout]:
     packing = partial(pack_conv_transpose_last, groups=groups, spreads=transposed.spreads, columns=tile.columns)
     plain = (conv.outputs * conv.phases, conv.depth, *(axis.kernel for axis in conv.axes))
     layouts = {weights: Layout(packing, packed_conv_last_shape(plain, groups * conv.phases, tile.columns))}
-    group.place(layouts, held=node.results[0])
+    group.place(layouts, node.results[0])
     finish = group.finisher(node.results[0])
 
     def store(n: Index, o: Index, places: Indices, value: Expr) -> None:
@@ -101,7 +101,7 @@ def _emit_on_amx(group: Group, node: Node, transposed: ConvTranspose, amx: OnAmx
     image, weights, *bias = node.inputs
     packing = partial(pack_transposed_sums, spreads=transposed.spreads, run=amx.run, in_pieces=amx.in_pieces)
     layouts = {weights: Layout(packing, amx.packed_shape, amx.packed_dtype)}
-    group.place(layouts, held=node.results[0])
+    group.place(layouts, node.results[0])
     finish = group.finisher(node.results[0])
 
     def store(n: Index, o: Index, places: Indices, value: Expr) -> None:

@@ -32,7 +32,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     image, weights, *bias = node.inputs
     channels, _, *kernel = (int(d) for d in weights.shape)
     layouts = {weights: Layout(pack_depthwise, (*kernel, channels))}
-    group.place(layouts, held=node.results[0])
+    group.place(layouts, node.results[0])
     finish = group.finisher(node.results[0])
 
     def store(n: Index, places: Indices, c: Expr, value: Expr) -> None:

@@ -19,7 +19,7 @@ def declines(group: Group) -> str:
 def emit(group: Group) -> Mapping[Value, Layout]:
     node = group.anchor
     assert node is not None
-    group.place({}, held=node.results[0])
+    group.place({}, node.results[0])
     k, b, x = group.k, group.b, group.tensors[node.inputs[0]]
     *batch, size, _ = x.shape
     with tasks(k, batch, worth_forking(product(x.shape), 8.0)) as place:

@@ -21,7 +21,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     """Exchanged rows of the matrix are columns of the inverse, which only its copy to the result puts right."""
     node = group.anchor
     assert node is not None
-    group.place({}, held=node.results[0])
+    group.place({}, node.results[0])
     k, b, x = group.k, group.b, group.tensors[node.inputs[0]]
     *batch, size, _ = x.shape
     with tasks(k, batch, worth_forking(product(x.shape), 8.0)) as place:

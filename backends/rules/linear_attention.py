@@ -24,7 +24,7 @@ def declines(group: Group) -> str:
 def emit(group: Group) -> Mapping[Value, Layout]:
     node = group.anchor
     assert node is not None
-    group.place({}, held=node.results[0])
+    group.place({}, node.results[0])
     batch, length, heads, depth = group.shape(node.inputs[1])
     width = group.shape(node.inputs[2])[3]
     work = worth_forking(product((batch, length, heads, depth, width)), _COST)

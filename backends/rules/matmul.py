@@ -57,7 +57,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     depth, columns = (int(d) for d in right.shape)
     tile, layout = _stored(group, left, right)
     layouts = {right: layout}
-    group.place(layouts, held=node.results[0])
+    group.place(layouts, node.results[0])
     leading = group.shape(left)[:-1]
     rows = count(leading)
     flat = group.k.view(group.inputs[left], (rows, depth))

@@ -21,7 +21,7 @@ def declines(group: Group) -> str:
 def emit(group: Group) -> Mapping[Value, Layout]:
     node = group.anchor
     assert node is not None
-    group.place({}, held=node.results[0])
+    group.place({}, node.results[0])
     k, found = group.k, group.outputs[node.results[0]]
     rows, length = group.shape(node.inputs[0])
     shortest, most = node.attrs["shortest"], node.attrs["gaps"]

@@ -22,7 +22,7 @@ def declines(group: Group) -> str:
 def emit(group: Group) -> Mapping[Value, Layout]:
     node = group.anchor
     assert node is not None
-    group.place({}, held=node.results[0])
+    group.place({}, node.results[0])
     k, x, out = group.k, group.tensors[node.inputs[0]], group.outputs[node.results[0]]
     size = group.b.dim(node.attrs["size"])
     found = k.local("found", (1,), "int64")

@@ -14,7 +14,7 @@ def declines(group: Group) -> str:
 
 
 def emit(group: Group) -> Mapping[Value, Layout]:
-    group.place({}, held=group.anchor.results[0] if group.anchor else None)
+    group.place({}, group.anchor.results[0] if group.anchor else None)
     return {}
 
 

@@ -26,7 +26,7 @@ def declines(group: Group) -> str:
 def emit(group: Group) -> Mapping[Value, Layout]:
     node = group.anchor
     assert node is not None
-    group.place({}, held=node.results[0])
+    group.place({}, node.results[0])
     last = node.attrs["channels_last"]
     shape = group.shape(node.inputs[0])
     batch, channels, *sizes = channels_moved_first(shape) if last else shape

@@ -46,7 +46,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     weights = node.inputs[1]
     tile = _tile(group, weights)
     layouts = {weights: _layout(tile, weights, gates)} if group.is_weight(weights) else {}
-    group.place(layouts, held=node.results[0])
+    group.place(layouts, node.results[0])
     packed = group.inputs[weights] if layouts else _packed(group, tile, weights, gates)
     layer = _layer(group, node, tile, gates, packed)
 

@@ -23,7 +23,7 @@ def declines(group: Group) -> str:
 def emit(group: Group) -> Mapping[Value, Layout]:
     node = group.anchor
     assert node is not None
-    group.place({}, held=node.results[0])
+    group.place({}, node.results[0])
     axis, shape = node.attrs["axis"], group.shape(node.results[0])
 
     def walk(others: Sequence[Index]) -> None:

@@ -25,7 +25,7 @@ def declines(group: Group) -> str:
 def emit(group: Group) -> Mapping[Value, Layout]:
     node = group.anchor
     assert node is not None
-    group.place({}, held=node.results[0])
+    group.place({}, node.results[0])
     data, _, updates = (group.tensors[v] for v in node.inputs)
     out = group.outputs[node.results[0]]
     emit_pointwise(group.k, Vectors.of(group.target), data.shape, lambda at: group.k.store(out, at, data(*at)))

@@ -31,7 +31,7 @@ def declines(group: Group) -> str:
 def emit(group: Group) -> Mapping[Value, Layout]:
     node = group.anchor
     assert node is not None
-    group.place({}, held=node.results[0])
+    group.place({}, node.results[0])
     k, found = group.k, group.outputs[node.results[0]]
     images, classes, boxes = group.shape(node.inputs[1])
     most, lanes = group.b.dim(node.attrs["most"]), Vectors.of(group.target).lanes

@@ -24,7 +24,7 @@ def declines(group: Group) -> str:
 def emit(group: Group) -> Mapping[Value, Layout]:
     node = group.anchor
     assert node is not None
-    group.place({}, held=node.results[0])
+    group.place({}, node.results[0])
     axis, shape, count = node.attrs["axis"], group.shape(node.inputs[0]), group.b.dim(node.attrs["k"])
     if not (isinstance(count, int) and isinstance(shape[axis], int)):
         group.k.require(index(count) <= index(shape[axis]), f"top_k: k is greater than the size of axis {axis}")

@@ -46,7 +46,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     node = _turn(group.body)
     assert node is not None
     source, held = node.inputs[0], node.results[0]
-    group.place({}, held=held)
+    group.place({}, held)
     perm, shape, read = node.attrs["perm"], group.shape(source), group.tensors[source]
     finish = group.finisher(held)
     last = len(perm) - 1

@@ -21,7 +21,7 @@ def declines(group: Group) -> str:
 def emit(group: Group) -> Mapping[Value, Layout]:
     node = group.anchor
     assert node is not None
-    group.place({}, held=node.results[0])
+    group.place({}, node.results[0])
     width = group.shape(node.inputs[0])[1]
     if not isinstance(width, int):
         needed = node.attrs["features"]

@@ -69,7 +69,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     tile = choose_tile(Vectors.of(group.target), conv.outputs)
     shape = packed_winograd_shape(conv.outputs, conv.channels, tile.columns)
     layouts = {weights: Layout(partial(pack_winograd, columns=tile.columns), shape)}
-    group.place(layouts, held=node.results[0])
+    group.place(layouts, node.results[0])
     finish = group.finisher(node.results[0])
 
     def store(n: Index, y: Index, x: Index, o: Index, value: Expr) -> None:

@@ -12,7 +12,7 @@ from tests.backends.compiling import assert_same, compiled, drawn, named
 from tilewright.backends import compile_graph, parse_target
 from tilewright.ir import Graph, Value, apply, constant, dims, input_value, tensor
 from tilewright.ir.errors import InputError
-from tilewright.passes.fuse import Fuse
+from tilewright.passes.fuse import Fuse, fuse
 
 FLOAT = "float32"
 DTYPES = ("float16", "bfloat16", "float64")
@@ -187,6 +187,57 @@ def test_what_a_split_image_is_not_made_of() -> None:
     relu = apply("maximum", x, constant(0, FLOAT))
     graph = named([apply("conv", relu, weight(32, 32, 5), **kernel), relu], [x])
     assert [node.op.name for node in Fuse(splits_images=True)(graph).nodes] == ["fused"] * 2
+
+
+SEPARABLE: dict[str, tuple[tuple[Any, ...], int, tuple[int, int], dict[str, Any]]] = {
+    "sizes unknown": (("n", "h", "w", 16), 24, (3, 3), {}),
+    "stride and no whole vectors": (("n", "h", "w", 23), 17, (3, 3), {"strides": (2, 2)}),
+    "wide windows and one result": (("n", "h", "w", 40), 1, (5, 5), {"pads": (2, 2, 2, 2)}),
+    "no padding, dilation": (("n", "h", "w", 8), 70, (3, 2), {"pads": (0, 0, 0, 0), "dilations": (2, 3)}),
+    "sizes known": (("n", 37, 70, 64), 64, (3, 3), {}),
+    "rows longer than what is kept": ((1, 16, 300, 64), 8, (3, 3), {}),
+}
+
+
+@pytest.mark.parametrize("target", ["llvm -mcpu=native", "llvm -mcpu=haswell"])
+@pytest.mark.parametrize("name", SEPARABLE)
+def test_depthwise_convolution_and_product_are_one_kernel(name: str, target: str) -> None:
+    """With elementwise operators and scales between them, and after both; what is after reads another image, too."""
+    shape, outputs, kernel, attrs = SEPARABLE[name]
+    channels = shape[-1]
+    x, scale = given(x=shape, scale=(shape[0], 1, 1, channels))
+    whole = {"strides": (1, 1), "dilations": (1, 1), "pads": (1, 1, 1, 1), "groups": channels, **attrs}
+    each = apply("conv", x, weight(channels, 1, *kernel), weight(channels), channels_last=True, **whole)
+    clipped = apply("minimum", apply("maximum", apply("mul", each, scale), constant(0, FLOAT)), constant(6, FLOAT))
+    (other,) = given(other=(*clipped.shape[:-1], outputs))
+    total = apply("add", apply("matmul", clipped, weight(channels, outputs)), weight(outputs))
+    result = apply("add", apply("mul", total, apply("sigmoid", total)), other)
+    graph = named([result], [x, scale, other])
+    model = compile_graph(fuse(graph), parse_target(target), threads=2)
+    report = model.report(drawn(graph, {"n": 1, "h": 9, "w": 7}), profile=False)
+    assert [row.origin for row in report.rows] == ["separable conv"]
+    for sizes in ({"n": 1, "h": 9, "w": 7}, {"n": 2, "h": 31, "w": 150}, {"n": 3, "h": 5, "w": 900}):
+        assert_same(graph, model, drawn(graph, sizes))
+
+
+def test_what_is_no_kernel_with_the_convolution_before_it() -> None:
+    """Products of large matrices, of small images, of a convolution that is read elsewhere, and a second product."""
+    window = {"strides": (1, 1), "dilations": (1, 1), "pads": (1, 1, 1, 1), "channels_last": True}
+
+    def groups(shape: tuple[Any, ...], outputs: int, *, read: bool = False, more: int = 0) -> int:
+        (x,) = given(x=shape)
+        each = apply("conv", x, weight(shape[-1], 1, 3, 3), groups=shape[-1], **window)
+        product = apply("matmul", each, weight(shape[-1], outputs))
+        for _ in range(more):
+            product = apply("matmul", product, weight(outputs, outputs))
+        return len(fuse(named([product, *([each] if read else [])], [x])).nodes)
+
+    assert groups(("n", "h", "w", 32), 32) == 1
+    assert groups(("n", "h", "w", 32), 2048) == 2
+    assert groups(("n", 14, 14, 32), 32) == 2
+    assert groups((1, 1, 9000, 32), 32) == 2  # threads share rows
+    assert groups(("n", "h", "w", 32), 32, read=True) == 2
+    assert groups(("n", "h", "w", 32), 32, more=2) == 3
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int64"])
