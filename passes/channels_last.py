@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 RANKS = (3, 4, 5)
 VECTOR = 8  # result channels with which vectors of channels are worth it
 FEW, RUN = 4, 16  # result channels, and products side by side in a sum, with which vectors along the sums are
+SHARED = 32  # result channels of all residues of the strides that every machine's vectors hold at once
 NOMINAL = 64  # what a symbolic size is taken to be
 WORTH = 1 / 16  # bytes that are transposed in the time that a multiply-add is faster with channels last
 LAST, FIRST = "last", "first"  # the two sides of the cut
@@ -44,7 +45,7 @@ def is_movable(node: Node) -> bool:
         return False
     x, w = node.inputs[:2]
     known = x.rank in RANKS and isinstance(x.shape[1], int) and w.is_constant
-    fits = _fills_vectors(node) or is_pointwise(node) or _sums_in_vectors(node)
+    fits = _fills_vectors(node) or is_pointwise(node) or _sums_in_vectors(node) or _shares_vectors(node)
     return known and x.dtype in ("float32", "int32") and fits
 
 
@@ -64,6 +65,15 @@ def _sums_in_vectors(node: Node) -> bool:
     outputs, channels, *_, taps = (int(size) for size in w.shape)
     run = channels * (taps if node.attrs["dilations"][-1] == 1 else 1)
     return outputs <= FEW and run >= RUN and (channels if channels > 1 else run) % VECTOR == 0
+
+
+def _shares_vectors(node: Node) -> bool:
+    """Whether a transposed convolution fills vectors with the results of all residues of its strides."""
+    if node.op.name != "conv_transpose" or node.attrs["groups"] > 1 or node.inputs[0].dtype != "float32":
+        return False
+    channels, outputs = (int(size) for size in node.inputs[1].shape[:2])
+    together = outputs * math.prod(node.attrs["strides"])
+    return VECTOR <= together <= SHARED or (together <= FEW and channels >= RUN and channels % VECTOR == 0)
 
 
 def is_pointwise(node: Node) -> bool:

@@ -26,7 +26,16 @@ from tilewright.backends.kernels.ranges import (
     tasks,
     unravel,
 )
-from tilewright.backends.kernels.tile import Ahead, RowOf, Tile, Vectors, choose_tile, finished_tile, tile_height
+from tilewright.backends.kernels.tile import (
+    Ahead,
+    RowOf,
+    Tile,
+    Vectors,
+    choose_tile,
+    store_rows,
+    summed_tile,
+    tile_height,
+)
 
 _CACHE = 1 << 15  # elements of input that a task may read: a share of the second-level cache
 _RESULTS = (24, 384)  # places a task, at least (each reads all weights) and at most
@@ -83,6 +92,26 @@ class ConvLast:
 
 
 @dataclass(frozen=True)
+class Results:
+    """Sums of a tile: of `height` neighbours along the last axis, at places(r), `width` channels from `outputs` on.
+
+    `sums` is [tile.rows * tile.columns].
+    """
+
+    tile: Tile
+    n: Index
+    phase: Index
+    places: Callable[[Index], Indices]
+    outputs: Index
+    height: Index
+    width: Index
+    sums: Buffer
+
+
+Keep = Callable[[Results], None]
+
+
+@dataclass(frozen=True)
 class Source:
     """What a task reads: row y and column x of a leading tap begin at base + plane * tap + pitch * y + channels * x."""
 
@@ -114,6 +143,20 @@ def emit_conv_last(
     or `pack_conv_dots` for `tile.dots`.
     `store` is called with vectors of result channels `o`; `ask(n, phase, places, o)` asks for their memory before.
     """
+
+    def keep(found: Results) -> None:
+        def finish(r: Expr, column: Expr, value: Expr) -> None:
+            store(found.n, found.phase, found.places(r), found.outputs + column, value)
+
+        store_rows(k, found.tile, found.height, found.width, found.sums, finish)
+
+    emit_conv_last_tiles(k, tile, conv, image, weights, keep, ask)
+
+
+def emit_conv_last_tiles(
+    k: Loops, tile: Tile, conv: ConvLast, image: Buffer, weights: Buffer, keep: Keep, ask: Ask | None = None
+) -> None:
+    """`keep(results)` for every tile of results; else as `emit_conv_last`."""
     axes, restored = _spread(*normalised(conv.axes), conv.channels)
     flat = k.view(image, (product((conv.batch, *(axis.size for axis in axes), conv.channels)),))
     grid = grid_of(k, axes, conv.channels, _RESULTS_OF_DOTS if tile.dots else _RESULTS)
@@ -124,8 +167,9 @@ def emit_conv_last(
         grid,
         flat,
         weights,
-        lambda n, phase, places, o, value: store(n, phase, restored(places), o, value),
-        None if ask is None else lambda n, phase, places, o: ask(n, phase, restored(places), o),
+        restored,
+        keep,
+        ask,
     )
     kernel.emit()
 
@@ -173,7 +217,8 @@ class _Kernel:
     grid: Grid
     image: Buffer
     weights: Buffer
-    store: Store
+    restored: Callable[[Indices], Indices]
+    keep: Keep
     ask: Ask | None
 
     @property
@@ -255,15 +300,13 @@ class _Kernel:
         outputs = named(k, "outputs", g * conv.per_group + b * tile.columns)
 
         def places(r: Index) -> Indices:
-            return (*block.lead, block.row + row, block.column + (first + r))
-
-        def finish(r: Expr, column: Expr, value: Expr) -> None:
-            self.store(n, phase, places(r), outputs + column, value)
+            return self.restored((*block.lead, block.row + row, block.column + (first + r)))
 
         height = tile_height(k, tile, block.columns, first)
         whole = conv.per_group % tile.columns == 0
         width = tile.columns if whole else minimum(conv.per_group - b * tile.columns, tile.columns)
-        finished_tile(k, tile, height, width, part, finish, self._ahead(n, phase, places, outputs))
+        sums = summed_tile(k, tile, height, part, self._ahead(n, phase, places, outputs))
+        self.keep(Results(tile, n, phase, places, outputs, height, width, sums))
 
     def _taps_of_tile(self, block: Block, first: Index) -> list[Taps]:
         """Of the last two axes; of the last only where taps are so far apart that a tile may leave some out."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +90,11 @@ def pack_conv_transpose_last(weights: Array, groups: int, spreads: Sequence[Spre
 def pack_transposed_sums(weights: Array, spreads: Sequence[Spread], run: int, *, in_pieces: bool) -> Array:
     """[C, O, *kernel] -> the plain convolution's weights, packed by `pack_sums`, phase by phase."""
     return pack_sums(spread_by_phase(weights, 1, spreads), run, in_pieces=in_pieces)
+
+
+def pack_merged(weights: Array, spreads: Sequence[Spread], packing: Callable[[Array], Array]) -> Array:
+    """[C, O, *kernel] -> the plain convolution's weights, the channels of all phases side by side, by `packing`."""
+    return packing(spread_by_phase(weights, 1, spreads))
 
 
 def spread_by_phase(weights: Array, groups: int, spreads: Sequence[Spread]) -> Array:

@@ -168,9 +168,12 @@ def finished_tile(
     store: Callable[[Expr, Expr, Expr], None],
     ahead: Ahead | None = None,
 ) -> None:
-    """A tile whose sums go to a small buffer, and from there row by row, in vectors, to store(row, column, sum).
+    """A tile whose sums go to a small buffer, and from there to store(row, column, sum); see `summed_tile`."""
+    store_rows(k, tile, height, width, summed_tile(k, tile, height, part, ahead), store)
 
-    Those of a single column go in one vector of all rows.
+
+def summed_tile(k: Loops, tile: Tile, height: Index, part: Part, ahead: Ahead | None = None) -> Buffer:
+    """A small buffer [tile.rows * tile.columns] with the sums of a tile.
 
     `part(count, row_of, out)` emits `multiply` as `row_tiles` says, with out(row, column, sum).
     """
@@ -181,6 +184,16 @@ def finished_tile(
         part(count, row_of, lambda r, column, value: k.store(sums, ((first + r) * tile.columns + column,), value))
 
     row_tiles(k, tile, height, piece)
+    return sums
+
+
+def store_rows(
+    k: Loops, tile: Tile, height: Index, width: Index, sums: Buffer, store: Callable[[Expr, Expr, Expr], None]
+) -> None:
+    """store(row, column, sum) for the sums of a tile, row by row, in vectors.
+
+    Those of a single column go in one vector of all rows.
+    """
     if tile.columns == 1:
         k.lanes(height, tile.rows, lambda r: store(r, index(0), sums[r]))
         return

@@ -53,21 +53,21 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     machine = Vectors.of(group.target)
     amx = choose_on_amx(machine, conv) if image.dtype == "float32" else None
     tile = tile_of(machine, conv, image.dtype)
-    layouts = {weights: _for_amx(amx, conv) if amx else _packed(conv, tile, weights.shape)}
+    layouts = {weights: _for_amx(amx, conv) if amx else packed(conv, tile, weights.shape)}
     group.place(layouts, node.results[0])
     finish = group.finisher(node.results[0])
 
     def store(n: Index, phase: Index, places: Indices, o: Expr, value: Expr) -> None:
         finish((n, *places, o), value + group.tensors[bias[0]](o) if bias else value)
 
-    packed, held = group.inputs[weights], node.results[0]
+    kernel, held = group.inputs[weights], node.results[0]
     if amx is None:
-        emit_conv_last(group.k, tile, conv, group.made(image), packed, store, ahead(group, held))
+        emit_conv_last(group.k, tile, conv, group.made(image), kernel, store, ahead(group, held))
         return layouts
     group.k.branch(
         amx.is_for_amx(),
-        lambda: emit_on_amx(group, amx, conv, (image, packed), store, ahead(group, held, LEVEL)),
-        lambda: _emit_on_vectors(group, amx, conv, (image, packed), store, ahead(group, held)),
+        lambda: emit_on_amx(group, amx, conv, (image, kernel), store, ahead(group, held, LEVEL)),
+        lambda: _emit_on_vectors(group, amx, conv, (image, kernel), store, ahead(group, held)),
     )
     return layouts
 
@@ -104,7 +104,8 @@ def _for_amx(amx: OnAmx, conv: ConvLast) -> Layout:
     return Layout(packing, amx.packed_shape, amx.packed_dtype)
 
 
-def _packed(conv: ConvLast, tile: Tile, shape: Sequence[int]) -> Layout:
+def packed(conv: ConvLast, tile: Tile, shape: Sequence[int]) -> Layout:
+    """Of weights of the given shape, for `emit_conv_last` on vectors."""
     if tile.dots:
         packing = partial(pack_conv_dots, groups=conv.groups, lanes=tile.dots, run=run_of(conv))
         return Layout(packing, packed_conv_dots_shape(shape, conv.groups, tile.dots, run_of(conv)))

@@ -7,10 +7,12 @@ from functools import partial
 
 from tilewright.backends.kernels.amx_between import LEVEL
 from tilewright.backends.kernels.amx_conv_choice import OnAmx, choose_on_amx
+from tilewright.backends.kernels.conv_last import tile_of
 from tilewright.backends.kernels.conv_transpose import (
     ConvTranspose,
     emit_conv_transpose,
     emit_conv_transpose_last,
+    emit_conv_transpose_merged,
     interleaved,
     interleaved_ask,
 )
@@ -20,13 +22,14 @@ from tilewright.backends.kernels.packing_conv import (
     Spread,
     pack_conv_transpose,
     pack_conv_transpose_last,
+    pack_merged,
     pack_transposed_sums,
     packed_conv_last_shape,
     packed_conv_shape,
 )
 from tilewright.backends.kernels.ranges import Indices
-from tilewright.backends.kernels.tile import Vectors, choose_tile
-from tilewright.backends.rules.conv_last import ahead, emit_on_amx
+from tilewright.backends.kernels.tile import Tile, Vectors, choose_tile
+from tilewright.backends.rules.conv_last import ahead, emit_on_amx, packed
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.dims import Dim
 from tilewright.ir.graph import Node, Value
@@ -55,7 +58,13 @@ def _channels(node: Node) -> Dim:
 def emit(group: Group) -> Mapping[Value, Layout]:
     node = group.anchor
     assert node is not None
-    return (_emit_last if node.attrs["channels_last"] else _emit_first)(group, node)
+    if not node.attrs["channels_last"]:
+        return _emit_first(group, node)
+    transposed, machine = _sizes(group, node), Vectors.of(group.target)
+    tile = tile_of(machine, transposed.merged, "float32") if transposed.merged else None
+    if tile is not None and tile.columns >= transposed.outputs * transposed.phases:
+        return _emit_merged(group, node, transposed, tile)
+    return _emit_last(group, node, transposed)
 
 
 def _emit_first(group: Group, node: Node) -> Mapping[Value, Layout]:
@@ -76,9 +85,25 @@ def _emit_first(group: Group, node: Node) -> Mapping[Value, Layout]:
     return layouts
 
 
-def _emit_last(group: Group, node: Node) -> Mapping[Value, Layout]:
+def _emit_merged(group: Group, node: Node, transposed: ConvTranspose, tile: Tile) -> Mapping[Value, Layout]:
     image, weights, *bias = node.inputs
-    transposed = _sizes(group, node)
+    assert transposed.merged is not None
+    plain = (transposed.outputs * transposed.phases, *weights.shape[:1], *(a.kernel for a in transposed.merged.axes))
+    layout = packed(transposed.merged, tile, plain)
+    packing = partial(pack_merged, spreads=transposed.spreads, packing=layout.packing)
+    layouts = {weights: Layout(packing, layout.shape)}
+    group.place(layouts, node.results[0])
+    finish = group.finisher(node.results[0])
+
+    def store(n: Index, o: Index, places: Indices, value: Expr) -> None:
+        finish((n, *places, o), value + group.tensors[bias[0]](o) if bias else value)
+
+    emit_conv_transpose_merged(group.k, tile, transposed, group.inputs[image], group.inputs[weights], store)
+    return layouts
+
+
+def _emit_last(group: Group, node: Node, transposed: ConvTranspose) -> Mapping[Value, Layout]:
+    image, weights, *bias = node.inputs
     conv, groups = transposed.conv_last, transposed.groups
     if amx := choose_on_amx(Vectors.of(group.target), conv, widens=False):
         return _emit_on_amx(group, node, transposed, amx)

@@ -142,6 +142,35 @@ def test_a_transposed_convolution_of_one_place() -> None:
     kernels(named([apply("maximum", result, constant(0, FLOAT))], [x]), {"n": 1}, {"n": 3})
 
 
+FEW_RESULTS: dict[str, tuple[tuple[int, ...], dict[str, tuple[int, ...]]]] = {
+    "one channel, no overlap": ((16, 1, 2, 2), {"strides": (2, 2)}),
+    "colours": ((16, 3, 4, 4), {"strides": (2, 2), "pads": (1, 1, 1, 1)}),
+    "some residues begin earlier, and end later": ((9, 5, 3, 3), {"strides": (2, 2), "pads": (1, 0, 0, 1)}),
+    "one axis, a longer last residue": ((32, 1, 5), {"strides": (4,), "pads": (1, 1), "output_padding": (3,)}),
+    "three axes, dilated": ((8, 2, 1, 2, 3), {"strides": (2, 1, 2), "dilations": (1, 2, 3)}),
+    "too many for one tile": ((8, 7, 5, 5), {"strides": (5, 5)}),
+    "sums along vectors": ((64, 1, 2, 2), {"strides": (2, 2), "pads": (0, 0, 1, 1)}),
+}
+
+
+@pytest.mark.parametrize("target", ["llvm -mcpu=native", "llvm -mcpu=haswell"])
+@pytest.mark.parametrize("name", FEW_RESULTS)
+def test_a_transposed_convolution_with_few_channels(name: str, target: str) -> None:
+    """All residues of the stride are stored together."""
+    kernel, attrs = FEW_RESULTS[name]
+    rank = len(kernel) - 2
+    whole = {"strides": (1,) * rank, "dilations": (1,) * rank, "pads": (0,) * 2 * rank, "output_padding": (0,) * rank}
+    (x,) = given(x=("n", *"hwd"[:rank], kernel[0]))
+    bias = weight(kernel[1])
+    result = apply("conv_transpose", x, weight(*kernel), bias, channels_last=True, groups=1, **(whole | attrs))
+    shapes = ({"n": 2, "h": 3, "w": 5, "d": 4}, {"n": 1, "h": 23, "w": 19, "d": 8})
+    sizes = [{axis: shape[axis] for axis in ("n", *"hwd"[:rank])} for shape in shapes]
+    graph = named([apply("sigmoid", result)], [x])
+    model = compile_graph(fuse(graph), parse_target(target), threads=2)
+    for numbers in sizes:
+        assert_same(graph, model, drawn(graph, numbers))
+
+
 def test_attention_between_transposes() -> None:
     x, mask = given(x=("b", "s", 2, 8), mask=("b", 1, 1, "s"))
     q, k, v = (apply("transpose", apply("mul", x, constant(f, FLOAT)), perm=(0, 2, 1, 3)) for f in (1, 2, 3))
