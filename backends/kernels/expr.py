@@ -92,7 +92,10 @@ class Namespace(Scalars):
     after all that it reads. `let(x)` is x computed once, before the element that is being written.
     """
 
-    def __init__(self, symbols: Mapping[str, Expr], let: Callable[[Expr], Expr] = lambda value: value) -> None:
+    def __init__(
+        self, symbols: Mapping[str, Expr], let: Callable[[Expr], Expr] = lambda value: value, *, fuses: bool = False
+    ) -> None:
+        super().__init__(fuses=fuses)
         self._symbols, self.let = symbols, let
         self._sizes: dict[Dim, Expr] = {}
         self.stages: list[Tensor] = []

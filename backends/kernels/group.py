@@ -48,7 +48,8 @@ class Group:
     def __init__(self, body: Graph, weights: Weights, name: str, target: Target) -> None:
         self.signature, self.body, self.weights, self.target = body, body, weights, target
         self.k = Loops(name)
-        self.b = Namespace({s: self.k.dim(s) for s in symbols(body)}, partial(noted, self.k))
+        sizes = {s: self.k.dim(s) for s in symbols(body)}
+        self.b = Namespace(sizes, partial(noted, self.k), fuses=target.has("fma"))
         self.inputs: dict[Value, Buffer] = {}
         self.outputs: dict[Value, Buffer] = {}
         self.tensors: dict[Value, Tensor] = {}

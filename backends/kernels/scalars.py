@@ -15,7 +15,13 @@ Scalar = Expr | bool | int | float
 
 
 class Scalars:
-    """The scalar half of the namespace `b`. Operands have one dtype; at most one may be a Python number."""
+    """The scalar half of the namespace `b`. Operands have one dtype; at most one may be a Python number.
+
+    `fuses`: whether the machine multiplies and adds in one instruction.
+    """
+
+    def __init__(self, *, fuses: bool = False) -> None:
+        self.fuses = fuses
 
     # Making and converting
 
@@ -96,6 +102,12 @@ class Scalars:
     def maximum(self, x: Scalar, y: Scalar) -> Expr:
         """The greater; NaN if either is."""
         return _extreme(x, y, tirx.max, lambda a, b: a > b)
+
+    def divide(self, x: Scalar, y: Scalar) -> Expr:
+        """x / y of floats."""
+        a, b = _pair(x, y)
+        quick = self.fuses and dtype_of(a) == "float32" and isinstance(b, tirx.FloatImm)
+        return vmath.divided(a, b.value) if quick and vmath.has_quick_quotient(b.value) else a / b
 
     def floordiv(self, x: Scalar, y: Scalar) -> Expr:
         return tirx.floordiv(*_pair(x, y))

@@ -73,7 +73,7 @@ def _ref_div(x: Array, y: Array) -> Any:
 
 
 def _compute_div(b: Any, x: Any, y: Any, dtype: str) -> Any:
-    return x / y if dtype in FLOATS else b.truncdiv(x, y)
+    return b.divide(x, y) if dtype in FLOATS else b.truncdiv(x, y)
 
 
 def _ref_mod(attrs: Attrs, x: Array, y: Array) -> Any:

@@ -115,6 +115,9 @@ class ScalarNamespace:
     def sigmoid(self, x: Any) -> Any:
         return 1 / (1 + np.exp(-x))
 
+    def divide(self, x: Any, y: Any) -> Any:
+        return x / y
+
     def truncdiv(self, x: Any, y: Any) -> Any:
         return (x - np.fmod(x, y)) // y
 

@@ -111,3 +111,32 @@ def test_unfused_products_are_rounded_before_they_are_added() -> None:
     np.testing.assert_array_equal(Built(k)(a, b, c, hollow(1001)), a * b + c)
     once = (a.astype(np.float64) * b + c).astype(np.float32)
     assert np.count_nonzero(once != a * b + c) > 100
+
+
+@pytest.mark.parametrize("by", [6, 0.7, -1.4142135, 49, 2.0**40 + 2.0**17])
+def test_division_by_a_constant_is_rounded_right(by: float) -> None:
+    """For all mantissas but one in millions, signs, infinities and NaN; to a unit among the smallest."""
+    assert vmath.has_quick_quotient(by)
+    mantissas = (np.arange(2**23, dtype=np.uint32) | 0x3F800000).view(np.float32)
+    wrong = np.flatnonzero(computed(lambda x: vmath.divided(x, by), mantissas) != mantissas / np.float32(by))
+    assert len(wrong) <= 1
+    others = ARGUMENTS[~np.isin(ARGUMENTS.view(np.uint32) & 0x7FFFFF, wrong)]
+    with np.errstate(all="ignore"):
+        expected = others / np.float32(by)
+    result = computed(lambda x: vmath.divided(x, by), others)
+    tiny = np.abs(expected) < 1e-30
+    np.testing.assert_array_equal(result[~tiny], expected[~tiny])
+    assert np.array_equal(np.signbit(result)[~np.isnan(expected)], np.signbit(expected)[~np.isnan(expected)])
+    assert np.abs(result[tiny].view(np.int32) - expected[tiny].view(np.int32)).max() <= 1
+
+
+def test_multiples_have_their_quotients() -> None:
+    """What comes out even is exact: positions that are divided and rounded down stay where they are."""
+    for by in (3, 7, 41, 49, 1000):
+        multiples = np.arange(-4000, 4000, dtype=np.float32) * by
+        np.testing.assert_array_equal(computed(lambda x, by=by: vmath.divided(x, by), multiples), multiples / by)
+
+
+@pytest.mark.parametrize("by", [0, 4, -0.5, 1e30, 1e-30, math.inf, math.nan])
+def test_constants_by_which_the_processor_divides(by: float) -> None:
+    assert not vmath.has_quick_quotient(by)
