@@ -30,6 +30,7 @@ ROUNDINGS = 4  # to bfloat16 in one kernel: likewise
 MOVES = {"attention": ("transpose", "slice"), "matmul": ("transpose",)}
 PLACES = ("gather", "slice", "expand")  # are as fast within a concatenation as alone
 SPLIT_OUTPUTS, SPLIT_TERMS = 16, 64  # of a convolution with which splitting its image pays
+COLOURS = 8  # channels of an image, at most, that a convolution puts last where it copies rows
 SMALL_MATRIX = 1 << 15  # elements of a matrix that may be read again for each few rows of an image
 LARGE_IMAGE = 1 << 17  # elements of an image that is better not written and read again between two operators
 LEAST_ROWS = 16  # of an image, which threads share where they go on with a product
@@ -197,6 +198,8 @@ class _Groups:
             if reader.op.name == "matmul" and reader.inputs[1].is_constant and reader.inputs[1].rank == 2:
                 return False  # packed weights are read once for many rows, if these lie one after the other
             moves = MOVES.get(reader.op.name, ())
+            if _reads_colours(reader, producer):
+                return _turns_planes(self.members[producer])
             if self.splits_images and _reads_each_once(reader, producer):
                 return _is_cheap_on_one_shape(self.members[producer])
             return all(n.op.name in moves for n in self.members[producer])
@@ -220,6 +223,24 @@ def _reads_each_once(reader: Node, producer: Node) -> bool:
         return False
     large = outputs >= SPLIT_OUTPUTS and math.prod(terms) >= SPLIT_TERMS
     return large and attrs["channels_last"] and attrs["groups"] == 1 and image.dtype == "float32"
+
+
+def _reads_colours(reader: Node, producer: Node) -> bool:
+    """Whether a convolution with channels last reads an image of few channels that `producer` makes."""
+    if reader.op.name != "conv" or reader.inputs[0] is not producer.results[0] or not reader.inputs[1].is_constant:
+        return False
+    image, attrs = reader.inputs[0], reader.attrs
+    few = isinstance(image.shape[-1], int) and 1 < image.shape[-1] <= COLOURS
+    return few and attrs["channels_last"] and attrs["groups"] == 1 and image.dtype == "float32"
+
+
+def _turns_planes(nodes: Sequence[Node]) -> bool:
+    """Whether these are the transpose that puts channels last, and perhaps elementwise operators."""
+    turns = [node for node in nodes if node.op.kind is not Kind.ELEMENTWISE]
+    if len(turns) != 1 or turns[0].op.name != "transpose" or any(n.op.name in LONG | TRIGONOMETRIC for n in nodes):
+        return False
+    perm = turns[0].attrs["perm"]
+    return bool(perm == (0, *range(2, len(perm)), 1))
 
 
 def _is_depthwise(node: Node) -> bool:

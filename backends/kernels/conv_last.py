@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from tilewright.backends.kernels.dots import choose_dots, multiply_dots
+from tilewright.backends.kernels.interleaved import interleave
 from tilewright.backends.kernels.loops import Buffer, Condition, Expr, Index, Loops, index, minimum
 from tilewright.backends.kernels.multiply import multiply
 from tilewright.backends.kernels.patches import Axis, Block, Grid, even, normalised
@@ -92,6 +94,13 @@ class ConvLast:
 
 
 @dataclass(frozen=True)
+class Planes:
+    """An image of few channels, which come first: `load(n, places, c)` is an element, or a vector along the places."""
+
+    load: Callable[[Index, Indices, Index], Expr]
+
+
+@dataclass(frozen=True)
 class Results:
     """Sums of a tile: of `height` neighbours along the last axis, at places(r), `width` channels from `outputs` on.
 
@@ -135,12 +144,12 @@ def run_of(conv: ConvLast) -> int:
 
 
 def emit_conv_last(
-    k: Loops, tile: Tile, conv: ConvLast, image: Buffer, weights: Buffer, store: Store, ask: Ask | None = None
+    k: Loops, tile: Tile, conv: ConvLast, image: Buffer | Planes, weights: Buffer, store: Store, ask: Ask | None = None
 ) -> None:
     """`store(n, phase, places, o, value)` for every result: the sum over taps and channels c of input times weight.
 
-    `image` is [batch, *axes, channels]; `pack_conv_last` made `weights` for `tile.columns`, of groups * phases groups,
-    or `pack_conv_dots` for `tile.dots`.
+    `image` is [batch, *axes, channels], or has planes. `pack_conv_last` made `weights` for `tile.columns`, of
+    groups * phases groups, or `pack_conv_dots` for `tile.dots`.
     `store` is called with vectors of result channels `o`; `ask(n, phase, places, o)` asks for their memory before.
     """
 
@@ -154,18 +163,22 @@ def emit_conv_last(
 
 
 def emit_conv_last_tiles(
-    k: Loops, tile: Tile, conv: ConvLast, image: Buffer, weights: Buffer, keep: Keep, ask: Ask | None = None
+    k: Loops, tile: Tile, conv: ConvLast, image: Buffer | Planes, weights: Buffer, keep: Keep, ask: Ask | None = None
 ) -> None:
     """`keep(results)` for every tile of results; else as `emit_conv_last`."""
     axes, restored = _spread(*normalised(conv.axes), conv.channels)
-    flat = k.view(image, (product((conv.batch, *(axis.size for axis in axes), conv.channels)),))
+    if isinstance(image, Planes):
+        load = image.load
+        image = Planes(lambda n, places, c: load(n, restored(places), c))
+    else:
+        image = k.view(image, (product((conv.batch, *(axis.size for axis in axes), conv.channels)),))
     grid = grid_of(k, axes, conv.channels, _RESULTS_OF_DOTS if tile.dots else _RESULTS)
     kernel = _Kernel(
         k,
         tile.for_rows(grid.columns),
         replace(conv, axes=axes),
         grid,
-        flat,
+        image,
         weights,
         restored,
         keep,
@@ -215,7 +228,7 @@ class _Kernel:
     tile: Tile
     conv: ConvLast
     grid: Grid
-    image: Buffer
+    image: Buffer | Planes
     weights: Buffer
     restored: Callable[[Indices], Indices]
     keep: Keep
@@ -223,9 +236,9 @@ class _Kernel:
 
     @property
     def copies(self) -> bool:
-        """Whether tasks read a padded copy."""
+        """Whether tasks read a copy, with padding and channels last."""
         *lead, high, wide = self.conv.axes
-        return bool(lead) or high.is_padded or wide.is_padded
+        return isinstance(self.image, Planes) or bool(lead) or high.is_padded or wide.is_padded
 
     @property
     def extents(self) -> tuple[int, ...]:
@@ -368,7 +381,7 @@ def copy_row(
     k: Loops,
     lanes: int,
     conv: ConvLast,
-    image: Buffer,
+    image: Buffer | Planes,
     n: Index,
     places: Sequence[Index],
     block: Block,
@@ -377,23 +390,26 @@ def copy_row(
 ) -> None:
     """One row of the image, at `places` of all axes but the last, to patch[start ...]: what `block` reads of it."""
     *outer, wide = conv.axes
+    channels = conv.channels
     length = named(k, "length", reads(wide, block.columns))
     column = named(k, "column", wide.source(block.column, 0))
     inside = [c for axis, place in zip(outer, places, strict=True) if axis.is_padded for c in _within(place, axis.size)]
-    flat = n
-    for axis, place in zip(outer, places, strict=True):
-        flat = flat * axis.size + place
-    origin = named(k, "origin", (flat * wide.size + column) * conv.channels)
     zero = named(k, "zero", minimum(maximum(0, -column), length))
     end = named(k, "end", maximum(zero, minimum(length, wide.size - column)))
 
     def clear(first: Index, last: Index) -> None:
-        extent = named(k, "extent", (last - first) * conv.channels)
-        cover(k, extent, lanes, lambda i: k.store(patch, (start + first * conv.channels + i,), 0))
+        extent = named(k, "extent", (last - first) * channels)
+        cover(k, extent, lanes, lambda i: k.store(patch, (start + first * channels + i,), 0))
 
     def copy() -> None:
-        extent, skip = named(k, "extent", (end - zero) * conv.channels), zero * conv.channels
-        cover(k, extent, lanes, lambda i: k.store(patch, (start + skip + i,), image[origin + skip + i]))
+        count = named(k, "count", end - zero)
+        if isinstance(image, Planes):
+            _from_planes(k, lanes, channels, image, n, (*places, column + zero), count, patch, start + zero * channels)
+        else:
+            origin = named(k, "origin", _flat(n, places, outer) * wide.size + column) * channels
+            skip = zero * channels
+            move = partial(_move, k, patch, start + skip, image, origin + skip)
+            cover(k, named(k, "extent", count * channels), lanes, move)
         clear(0, zero)
         clear(end, length)
 
@@ -404,6 +420,29 @@ def copy_row(
     for more in inside[1:]:
         condition = condition & more
     k.branch(condition, copy, lambda: clear(0, length))
+
+
+def _move(k: Loops, target: Buffer, to: Index, source: Buffer, at: Index, i: Index) -> None:
+    k.store(target, (to + i,), source[at + i])
+
+
+def _flat(n: Index, places: Sequence[Index], axes: Sequence[Axis]) -> Index:
+    """The number of a row."""
+    for axis, place in zip(axes, places, strict=True):
+        n = n * axis.size + place
+    return n
+
+
+def _from_planes(
+    k: Loops, lanes: int, channels: int, image: Planes, n: Index, first: Indices, count: Index, patch: Buffer, to: Index
+) -> None:
+    """`count` elements of a row of the image, from `first` on, to patch[to ...], their channels side by side."""
+    *outer, column = first
+    interleave(
+        k, lanes, str(patch.ty.dtype), channels, count,
+        lambda c, j: image.load(n, (*outer, column + j), c),
+        lambda c, j, value: k.store(patch, (to + j * channels + c,), value),
+    )  # fmt: skip
 
 
 def _within(place: Index, size: Index) -> tuple[Expr, Expr]:

@@ -60,6 +60,28 @@ def emit_interleaved(
         k.branch(index(many) >= lanes, wide, narrow)
 
 
+def interleave(
+    k: Loops, lanes: int, dtype: str, few: int, many: Index, load: Callable[[Index, Index], Expr],
+    store: Callable[[Index, Index, Expr], None],
+) -> None:  # fmt: skip
+    """`store(i, j, load(i, j))` for all i < few, j < many, within a task; some elements are stored twice.
+
+    What `load` reads lies along j, and what `store` writes along i, then j.
+    """
+
+    def wide() -> None:
+        with k.serial(div_up(many, lanes)) as block:
+            start = named(k, "start", minimum(block * lanes, many - lanes))
+            moved = lambda i, j: load(i, start + j)  # noqa: E731
+            _block(k, lanes, dtype, few, moved, lambda i, j, value: store(i, start + j, value), apart=False)
+
+    def narrow() -> None:
+        with k.serial(many) as j, k.serial(few) as i:
+            store(i, j, load(i, j))
+
+    k.branch(many >= lanes, wide, narrow)
+
+
 def _shifted(load: Load, at: Indices, start: Index, i: Index, j: Index) -> Expr:
     return load(at, i, start + j)
 

@@ -9,8 +9,9 @@ from functools import partial
 from tilewright.backends.kernels.amx_between import LEVEL
 from tilewright.backends.kernels.amx_conv import emit_conv_on_amx
 from tilewright.backends.kernels.amx_conv_choice import OnAmx, choose_on_amx
-from tilewright.backends.kernels.conv_last import Ask, ConvLast, Store, emit_conv_last, run_of, tile_of
+from tilewright.backends.kernels.conv_last import Ask, ConvLast, Planes, Store, emit_conv_last, run_of, tile_of
 from tilewright.backends.kernels.group import Group, Layout
+from tilewright.backends.kernels.interleaved import emit_interleaved
 from tilewright.backends.kernels.loops import Buffer, Expr, Index
 from tilewright.backends.kernels.packing_conv import (
     pack_conv_dots,
@@ -23,7 +24,7 @@ from tilewright.backends.kernels.patches import normalised
 from tilewright.backends.kernels.ranges import Indices
 from tilewright.backends.kernels.tile import Tile, Vectors
 from tilewright.backends.rules.conv import window_axes
-from tilewright.backends.rules.operands import is_elementwise, unsuited
+from tilewright.backends.rules.operands import has_planes, is_elementwise, unsuited
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.graph import Node, Value
 from tilewright.ir.ops.reshape import flatten
@@ -42,7 +43,8 @@ def declines(group: Group) -> str:
         return "its number of channels is dynamic"
     if not group.is_weight(weights):
         return "its kernel is not a constant"
-    return "" if image in group.body.inputs or is_elementwise(image) else "its image is computed on the way"
+    made = image in group.body.inputs or is_elementwise(image) or has_planes(image)
+    return "" if made else "its image is computed on the way"
 
 
 def emit(group: Group) -> Mapping[Value, Layout]:
@@ -61,15 +63,41 @@ def emit(group: Group) -> Mapping[Value, Layout]:
         finish((n, *places, o), value + group.tensors[bias[0]](o) if bias else value)
 
     kernel, held = group.inputs[weights], node.results[0]
+    planes = image not in group.body.inputs and has_planes(image)
     if amx is None:
-        emit_conv_last(group.k, tile, conv, group.made(image), kernel, store, ahead(group, held))
+        source = _planes(group, image) if planes else group.made(image)
+        emit_conv_last(group.k, tile, conv, source, kernel, store, ahead(group, held))
         return layouts
+    if planes:
+        _turn(group, image, machine)
     group.k.branch(
         amx.is_for_amx(),
         lambda: emit_on_amx(group, amx, conv, (image, kernel), store, ahead(group, held, LEVEL)),
         lambda: _emit_on_vectors(group, amx, conv, (image, kernel), store, ahead(group, held)),
     )
     return layouts
+
+
+def _planes(group: Group, image: Value) -> Planes:
+    read = group.tensors[image]
+    return Planes(lambda n, places, c: read(n, *places, c))
+
+
+def _turn(group: Group, image: Value, machine: Vectors) -> None:
+    """Make all of an image that is a transpose of planes, to be read as others are."""
+    shape, read = group.shape(image), group.tensors[image].reader
+    assert read is not None
+    buffer = group.k.scratch("image", shape)
+    *outer, many, few = shape
+
+    def store(at: Indices, c: Index, x: Index, value: Expr) -> None:
+        group.k.store(buffer, (*at, x, c), value)
+
+    emit_interleaved(
+        group.k, machine.lanes, image.dtype, outer, int(few), many, lambda at, c, x: read(*at, x, c), store
+    )
+    group.inputs[image] = buffer
+    group.tensors[image].bind_buffer(buffer)
 
 
 def _emit_on_vectors(

@@ -37,3 +37,10 @@ def is_elementwise(image: Value) -> bool:
     shaped = [v for node in nodes for v in node.inputs if v.type.size != 1]
     alike = all(dims.same_shape(v.shape, image.shape) and not v.is_constant for v in (image, *shaped))
     return alike and all(node.op.kind is Kind.ELEMENTWISE for node in nodes)
+
+
+def has_planes(image: Value) -> bool:
+    """Whether it is a transpose of an image of few channels, which come first, with elementwise operators around it."""
+    nodes = Graph((), (image,)).nodes
+    turns = [node for node in nodes if node.op.name == "transpose"]
+    return len(turns) == 1 and turns[0].attrs["perm"] == (0, *range(2, image.rank), 1)

@@ -142,6 +142,35 @@ def test_a_transposed_convolution_of_one_place() -> None:
     kernels(named([apply("maximum", result, constant(0, FLOAT))], [x]), {"n": 1}, {"n": 3})
 
 
+COLOURED: dict[str, tuple[tuple[int, ...], dict[str, tuple[int, ...]], Sequence[object]]] = {
+    "with padding": ((24, 3, 3, 3), {"strides": (2, 2), "pads": (1, 1, 1, 1)}, ("n", 3, "h", "w")),
+    "without padding": ((8, 4, 1, 2), {"strides": (1, 3)}, (2, 4, 9, 40)),
+    "of rows far apart": ((16, 2, 3, 3), {"dilations": (40, 1), "pads": (40, 1, 40, 1)}, (1, 2, 90, 50)),
+    "on one axis": ((32, 5, 7), {"pads": (6, 0)}, ("n", 5, "w")),
+    "on three axes": ((8, 3, 2, 3, 3), {"pads": (0, 1, 1, 1, 1, 1)}, (1, 3, 4, 9, 18)),
+    "with many products": ((64, 3, 7, 7), {"strides": (2, 2), "pads": (3, 3, 3, 3)}, (1, 3, 64, 80)),
+    "for one channel": ((1, 8, 5, 5), {"pads": (2, 2, 2, 2)}, ("n", 8, "h", "w")),
+}
+
+
+@pytest.mark.parametrize("target", ["llvm -mcpu=native", "llvm -mcpu=haswell"])
+@pytest.mark.parametrize("name", COLOURED)
+def test_a_convolution_of_an_image_of_planes(name: str, target: str) -> None:
+    """The channels are put last, and what prepares them is computed, where rows are copied."""
+    kernel, attrs, shape = COLOURED[name]
+    rank = len(kernel) - 2
+    whole = {"strides": (1,) * rank, "dilations": (1,) * rank, "pads": (0,) * 2 * rank, **attrs}
+    (x,) = given(x=shape)
+    scaled = apply("mul", apply("sub", x, weight(kernel[1], *(1,) * rank)), constant(0.25, FLOAT))
+    turned = apply("transpose", scaled, perm=(0, *range(2, rank + 2), 1))
+    result = apply("conv", turned, weight(*kernel), weight(kernel[0]), channels_last=True, groups=1, **whole)
+    graph = named([apply("maximum", result, constant(0, FLOAT))], [x])
+    model = compile_graph(fuse(graph), parse_target(target), threads=2)
+    assert len(model.program.kernels()) == 1
+    for numbers in ({"n": 1, "h": 17, "w": 70}, {"n": 2, "h": 5, "w": 9}):
+        assert_same(graph, model, drawn(graph, numbers))
+
+
 FEW_RESULTS: dict[str, tuple[tuple[int, ...], dict[str, tuple[int, ...]]]] = {
     "one channel, no overlap": ((16, 1, 2, 2), {"strides": (2, 2)}),
     "colours": ((16, 3, 4, 4), {"strides": (2, 2), "pads": (1, 1, 1, 1)}),
