@@ -34,7 +34,7 @@ COLOURS = 8  # channels of an image, at most, that a convolution puts last where
 SMALL_MATRIX = 1 << 15  # elements of a matrix that may be read again for each few rows of an image
 LARGE_IMAGE = 1 << 17  # elements of an image that is better not written and read again between two operators
 LEAST_ROWS = 16  # of an image, which threads share where they go on with a product
-SPLIT_RANK = 4  # of an image that is split, at most
+IMAGE_RANK = 4  # of an image with two axes beside batch and channels
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,7 @@ def _reads_each_once(reader: Node, producer: Node) -> bool:
         return False
     attrs, image, weights = reader.attrs, *reader.inputs[:2]
     outputs, *terms = weights.shape
-    if image.rank > SPLIT_RANK:
+    if image.rank > IMAGE_RANK:
         return False
     large = outputs >= SPLIT_OUTPUTS and math.prod(terms) >= SPLIT_TERMS
     return large and attrs["channels_last"] and attrs["groups"] == 1 and image.dtype == "float32"
@@ -249,7 +249,7 @@ def _is_depthwise(node: Node) -> bool:
         return False
     image, weights = node.inputs[:2]
     each = 1 < node.attrs["groups"] == image.shape[-1] == weights.shape[0]
-    return each and image.rank == SPLIT_RANK and image.dtype == "float32" and weights.is_constant
+    return each and image.rank == IMAGE_RANK and image.dtype == "float32" and weights.is_constant
 
 
 def _is_small_product(node: Node, left: Value) -> bool:

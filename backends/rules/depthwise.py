@@ -11,6 +11,7 @@ from tilewright.backends.kernels.packing_conv import pack_depthwise
 from tilewright.backends.kernels.ranges import Indices
 from tilewright.backends.kernels.tile import Vectors
 from tilewright.backends.rules import conv_last
+from tilewright.backends.rules.operands import is_depthwise
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.graph import Value
 
@@ -19,11 +20,7 @@ def declines(group: Group) -> str:
     if reason := conv_last.declines(group):
         return reason
     assert group.anchor is not None
-    image, weights = group.anchor.inputs[:2]
-    if image.dtype != "float32":
-        return f"works on {image.dtype}"
-    groups = group.anchor.attrs["groups"]
-    return "" if 1 < groups == image.shape[-1] == weights.shape[0] else "mixes channels, or has one"
+    return "" if is_depthwise(group.anchor) else "is not a depthwise one of float32"
 
 
 def emit(group: Group) -> Mapping[Value, Layout]:

@@ -31,6 +31,13 @@ def unsuited(node: Node, target: Target, depth: Dim) -> str:
     return "" if isinstance(depth, int) and depth % 2 == 0 else "sums an odd number of 16-bit products"
 
 
+def is_depthwise(node: Node) -> bool:
+    """A convolution of float32 images, channels last, of which each has a kernel of its own."""
+    image, weights = node.inputs[:2]
+    last = node.op.name == "conv" and node.attrs["channels_last"] and image.dtype == "float32"
+    return bool(last and 1 < node.attrs["groups"] == image.shape[-1] == weights.shape[0])
+
+
 def is_elementwise(image: Value) -> bool:
     """Whether elementwise operators make it of inputs of its shape and of scalars."""
     nodes = Graph((), (image,)).nodes
