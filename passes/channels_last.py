@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 RANKS = (3, 4, 5)
 VECTOR = 8  # result channels with which vectors of channels are worth it
 FEW, RUN = 4, 16  # result channels, and products side by side in a sum, with which vectors along the sums are
-SHARED = 32  # result channels of all residues of the strides that every machine's vectors hold at once
+SHARED = 32  # result channels of all residues of the strides that a tile of vectors of 8 holds
 NOMINAL = 64  # what a symbolic size is taken to be
 WORTH = 1 / 16  # bytes that are transposed in the time that a multiply-add is faster with channels last
 LAST, FIRST = "last", "first"  # the two sides of the cut
@@ -44,9 +44,10 @@ def is_movable(node: Node) -> bool:
     if node.op.name not in CONVOLUTIONS or node.attrs["channels_last"]:
         return False
     x, w = node.inputs[:2]
-    known = x.rank in RANKS and isinstance(x.shape[1], int) and w.is_constant
+    if x.rank not in RANKS or not isinstance(x.shape[1], int) or not w.is_constant:
+        return False
     fits = _fills_vectors(node) or is_pointwise(node) or _sums_in_vectors(node) or _shares_vectors(node)
-    return known and x.dtype in ("float32", "int32") and fits
+    return x.dtype in ("float32", "int32") and fits
 
 
 def _fills_vectors(node: Node) -> bool:
@@ -60,7 +61,7 @@ def _fills_vectors(node: Node) -> bool:
 def _sums_in_vectors(node: Node) -> bool:
     """Whether results are so few, and what each sums is so long, that vectors lie along the sums."""
     x, w = node.inputs[:2]
-    if node.op.name != "conv" or node.attrs["groups"] > 1 or x.dtype != "float32" or not w.is_constant:
+    if node.op.name != "conv" or node.attrs["groups"] > 1 or x.dtype != "float32":
         return False
     outputs, channels, *_, taps = (int(size) for size in w.shape)
     run = channels * (taps if node.attrs["dilations"][-1] == 1 else 1)

@@ -183,6 +183,32 @@ class _Groups:
         if self.anchor(tail) is product and not self._is_long([*self.members[node], *self.members[tail]]):
             self.merge([node], tail)
 
+    def _prepares(self, nodes: Sequence[Node], conv: Node) -> bool:
+        """Whether these, which make the image of a convolution, are computed on the way there."""
+        if _reads_colours(conv) and _turns_planes(nodes, conv.inputs[0].rank):
+            return True
+        return self.splits_images and _reads_each_once(conv) and _is_cheap_on_one_shape(nodes)
+
+    def _still_prepares(self, reader: Node, producer: Node) -> bool:
+        """Whether what prepares the image of a convolution, and has `reader`, may also have what `producer` ends."""
+        anchor = self.anchor(self.tail[reader])
+        if anchor is None or anchor.op.name != "conv":
+            return True
+        before = self._makers(anchor.inputs[0], self.members[self.tail[reader]])
+        return reader not in before or self._prepares([*before, *self.members[producer]], anchor)
+
+    @staticmethod
+    def _makers(value: Value, members: Sequence[Node]) -> list[Node]:
+        """Those of `members` that `value` is made by."""
+        found: dict[Node, None] = {}
+        pending = [value.node]
+        while pending:
+            node = pending.pop()
+            if node is not None and node in members and node not in found:
+                found[node] = None
+                pending.extend(v.node for v in node.inputs)
+        return list(found)
+
     def _view_of(self, value: Value) -> Node | None:
         """What alone reads `value`, if it only adds or drops axes of size 1: no detour for a kernel."""
         readers = self.graph.readers.get(value, ())
@@ -197,12 +223,12 @@ class _Groups:
         if reader.op.kind is Kind.CONTRACTION:
             if reader.op.name == "matmul" and reader.inputs[1].is_constant and reader.inputs[1].rank == 2:
                 return False  # packed weights are read once for many rows, if these lie one after the other
+            if reader.inputs[0] is producer.results[0] and self._prepares(self.members[producer], reader):
+                return True
             moves = MOVES.get(reader.op.name, ())
-            if _reads_colours(reader, producer):
-                return _turns_planes(self.members[producer])
-            if self.splits_images and _reads_each_once(reader, producer):
-                return _is_cheap_on_one_shape(self.members[producer])
             return all(n.op.name in moves for n in self.members[producer])
+        if not self._still_prepares(reader, producer):
+            return False
         if any(n.op.name == "concat" for n in self.members[producer]):
             return False
         if reader.op.name == "concat":
@@ -213,34 +239,39 @@ class _Groups:
         return not grows or not any(_is_costly(n) for n in self.members[producer])
 
 
-def _reads_each_once(reader: Node, producer: Node) -> bool:
-    """Whether a convolution, on a machine that splits its image, reads each element of what `producer` makes once."""
-    if reader.op.name != "conv" or reader.inputs[0] is not producer.results[0] or not reader.inputs[1].is_constant:
+def _reads_each_once(reader: Node) -> bool:
+    """Whether a convolution, on a machine that splits its image, reads each element of the image once."""
+    if not _is_plain_conv(reader):
         return False
-    attrs, image, weights = reader.attrs, *reader.inputs[:2]
+    image, weights = reader.inputs[:2]
     outputs, *terms = weights.shape
     if image.rank > IMAGE_RANK:
         return False
-    large = outputs >= SPLIT_OUTPUTS and math.prod(terms) >= SPLIT_TERMS
-    return large and attrs["channels_last"] and attrs["groups"] == 1 and image.dtype == "float32"
+    return bool(outputs >= SPLIT_OUTPUTS and math.prod(terms) >= SPLIT_TERMS)
 
 
-def _reads_colours(reader: Node, producer: Node) -> bool:
-    """Whether a convolution with channels last reads an image of few channels that `producer` makes."""
-    if reader.op.name != "conv" or reader.inputs[0] is not producer.results[0] or not reader.inputs[1].is_constant:
+def _reads_colours(reader: Node) -> bool:
+    """Whether it is a convolution of an image of few channels."""
+    if not _is_plain_conv(reader):
         return False
-    image, attrs = reader.inputs[0], reader.attrs
-    few = isinstance(image.shape[-1], int) and 1 < image.shape[-1] <= COLOURS
-    return few and attrs["channels_last"] and attrs["groups"] == 1 and image.dtype == "float32"
+    channels = reader.inputs[0].shape[-1]
+    return isinstance(channels, int) and 1 < channels <= COLOURS
 
 
-def _turns_planes(nodes: Sequence[Node]) -> bool:
-    """Whether these are the transpose that puts channels last, and perhaps elementwise operators."""
+def _is_plain_conv(node: Node) -> bool:
+    """A convolution in one group with channels last and constant weights."""
+    if node.op.name != "conv" or not node.attrs["channels_last"] or node.attrs["groups"] > 1:
+        return False
+    image, weights = node.inputs[:2]
+    return weights.is_constant and image.dtype == "float32"
+
+
+def _turns_planes(nodes: Sequence[Node], rank: int) -> bool:
+    """Whether these are the transpose that puts channels last, and perhaps cheap elementwise operators."""
     turns = [node for node in nodes if node.op.kind is not Kind.ELEMENTWISE]
-    if len(turns) != 1 or turns[0].op.name != "transpose" or any(n.op.name in LONG | TRIGONOMETRIC for n in nodes):
+    if len(turns) != 1 or turns[0].op.name != "transpose" or any(map(_is_costly, nodes)):
         return False
-    perm = turns[0].attrs["perm"]
-    return bool(perm == (0, *range(2, len(perm)), 1))
+    return bool(turns[0].attrs["perm"] == (0, *range(2, rank), 1))
 
 
 def _is_depthwise(node: Node) -> bool:
@@ -275,6 +306,8 @@ def _is_cheap_on_one_shape(nodes: Sequence[Node]) -> bool:
 
 def _is_costly(node: Node) -> bool:
     """Better computed once than for each element that reads it."""
+    if node.op.name == "div" and _is_scalar(node.inputs[1]):
+        return False
     return node.op.name in COSTLY or (node.op.name == "resize" and node.attrs["mode"] != "nearest")
 
 

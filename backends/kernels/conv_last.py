@@ -130,11 +130,11 @@ class Source:
     pitch: Index
 
 
-def tile_of(machine: Vectors, conv: ConvLast, dtype: str) -> Tile:
-    """The register tile for a convolution of images of that dtype."""
+def tile_of(machine: Vectors, conv: ConvLast, dtype: str, least: int = 0) -> Tile:
+    """The register tile for a convolution of images of that dtype, of `least` columns as `choose_tile` has them."""
     axes = normalised(conv.axes)[0]
     dots = choose_dots(machine, conv.per_group, conv.terms, run_of(conv)) if dtype == "float32" else None
-    return dots or choose_tile(machine, conv.per_group, dtype, rows=axes[-1].results)
+    return dots or choose_tile(machine, conv.per_group, dtype, rows=axes[-1].results, least=least)
 
 
 def run_of(conv: ConvLast) -> int:

@@ -21,7 +21,7 @@ from tilewright.backends.kernels.patches import Axis
 from tilewright.backends.kernels.ranges import Indices, div_down, maximum, named, product, remainder
 from tilewright.backends.kernels.tile import Tile, Vectors
 
-FEW = 8  # channels of results that are stored together with those of the neighbours
+_FEW = 8  # channels of results that are stored together with those of the neighbours
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class ConvTranspose:
     @property
     def merged(self) -> ConvLast | None:
         """The same with the channels of all phases as those of one kernel, where a phase's are too few for vectors."""
-        if self.groups > 1 or self.outputs >= FEW or self._axes[-1].is_trivial:
+        if self.groups > 1 or self.outputs >= _FEW or self._axes[-1].is_trivial:
             return None
         return ConvLast(self.batch, self.channels, self.outputs * self.phases, 1, self._axes)
 
@@ -120,7 +120,7 @@ def emit_conv_transpose_merged(
                 value = found.sums[r * found.tile.columns + start + (place - r * run)]
                 store(found.n, place - x * channels, (*where, origin + x), value)
 
-            with k.when(_exists(where, transposed.sizes, outer)):
+            with k.when(_exists(where, transposed.sizes[:-1], outer)):
                 k.lanes((high - low) * channels, found.tile.dots or found.tile.lanes, element)
 
     emit_conv_last_tiles(k, tile, merged, image, weights, keep)
@@ -162,7 +162,7 @@ def _interleaved(transposed: ConvTranspose, places: Indices, phase: Index) -> In
 def _exists(where: Indices, sizes: Indices, spreads: Sequence[Spread]) -> Condition:
     """Whether there is such a result: some phases' first or last may lie before the beginning or beyond the end."""
     inside: list[Condition] = []
-    for place, size, spread in zip(where, sizes, spreads, strict=False):
+    for place, size, spread in zip(where, sizes, spreads, strict=True):
         inside += [index(place) >= 0] if spread.skipped else []
         inside += [] if spread.is_whole else [place < size * spread.stride + spread.growth]
     return tirx.all(*inside) if inside else True

@@ -54,10 +54,7 @@ def emit_interleaved(
             start = named(k, "start", minimum(first + block * lanes, many - lanes))
             _block(k, lanes, dtype, few, partial(_shifted, load, at, start), partial(_kept, store, at, start), apart)
 
-    if isinstance(many, int):
-        wide()
-    else:
-        k.branch(index(many) >= lanes, wide, narrow)
+    k.branch(many >= lanes, wide, narrow)
 
 
 def interleave(
@@ -72,8 +69,10 @@ def interleave(
     def wide() -> None:
         with k.serial(div_up(many, lanes)) as block:
             start = named(k, "start", minimum(block * lanes, many - lanes))
-            moved = lambda i, j: load(i, start + j)  # noqa: E731
-            _block(k, lanes, dtype, few, moved, lambda i, j, value: store(i, start + j, value), apart=False)
+            _block(
+                k, lanes, dtype, few, lambda i, j: load(i, start + j),
+                lambda i, j, value: store(i, start + j, value), apart=False,
+            )  # fmt: skip
 
     def narrow() -> None:
         with k.serial(many) as j, k.serial(few) as i:

@@ -118,18 +118,24 @@ class Tile:
 
 
 def choose_tile(
-    machine: Vectors, columns: Index, dtype: str = "float32", spare: int = 0, rows: Index | None = None
+    machine: Vectors,
+    columns: Index,
+    dtype: str = "float32",
+    spare: int = 0,
+    rows: Index | None = None,
+    least: int = 0,
 ) -> Tile:
     """The cheapest tile for a matrix of `columns`, and perhaps of `rows` that are known.
 
-    Padding is wasted, and small tiles load more per product.
+    Padding is wasted, and small tiles load more per product. It has at least `least` columns if any tile has.
     """
     fuses = machine.sums_neighbours if dtype in TOGETHER else machine.fuses
     taken = _TEMPORARIES if dtype == "uint8" and not fuses else 0
     heights = {width: _rows(machine, width, taken) for width in (1, 2, 3, 4)}
     sizes = [(h, w * machine.lanes) for w, h in heights.items() if h >= 2]
     tiles = [Tile(h, w, machine.lanes, dtype, spare, fuses, machine.registers) for h, w in sizes]
-    return min(tiles, key=lambda tile: _cost(tile, columns, rows))
+    wide = [tile for tile in tiles if tile.columns >= least]
+    return min(wide or tiles, key=lambda tile: _cost(tile, columns, rows))
 
 
 def _rows(machine: Vectors, width: int, taken: int) -> int:

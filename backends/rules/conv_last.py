@@ -105,8 +105,8 @@ def _emit_on_vectors(
 ) -> None:
     """With the weights that are packed for AMX."""
     image, weights = operands
-    packed = group.k.view(weights, (1, *(int(extent) for extent in weights.shape)))
-    emit_conv_last(group.k, replace(amx.tile, amx=0), conv, group.made(image), packed, store, ask)
+    kernel = group.k.view(weights, (1, *(int(extent) for extent in weights.shape)))
+    emit_conv_last(group.k, replace(amx.tile, amx=0), conv, group.made(image), kernel, store, ask)
 
 
 def emit_on_amx(

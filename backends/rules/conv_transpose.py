@@ -61,9 +61,10 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     if not node.attrs["channels_last"]:
         return _emit_first(group, node)
     transposed, machine = _sizes(group, node), Vectors.of(group.target)
-    tile = tile_of(machine, transposed.merged, "float32") if transposed.merged else None
-    if tile is not None and tile.columns >= transposed.outputs * transposed.phases:
-        return _emit_merged(group, node, transposed, tile)
+    if merged := transposed.merged:
+        tile = tile_of(machine, merged, "float32", merged.outputs)
+        if tile.columns >= merged.outputs:
+            return _emit_merged(group, node, transposed, tile)
     return _emit_last(group, node, transposed)
 
 

@@ -149,6 +149,8 @@ COLOURED: dict[str, tuple[tuple[int, ...], dict[str, tuple[int, ...]], Sequence[
     "on one axis": ((32, 5, 7), {"pads": (6, 0)}, ("n", 5, "w")),
     "on three axes": ((8, 3, 2, 3, 3), {"pads": (0, 1, 1, 1, 1, 1)}, (1, 3, 4, 9, 18)),
     "with many products": ((64, 3, 7, 7), {"strides": (2, 2), "pads": (3, 3, 3, 3)}, (1, 3, 64, 80)),
+    "narrow, with many products": ((64, 8, 3, 3), {"pads": (1, 1, 1, 1)}, (2, 8, 64, 7)),
+    "of any size, with many products": ((64, 8, 3, 3), {"pads": (1, 1, 1, 1)}, ("n", 8, "h", "w")),
     "for one channel": ((1, 8, 5, 5), {"pads": (2, 2, 2, 2)}, ("n", 8, "h", "w")),
 }
 
@@ -169,6 +171,25 @@ def test_a_convolution_of_an_image_of_planes(name: str, target: str) -> None:
     assert len(model.program.kernels()) == 1
     for numbers in ({"n": 1, "h": 17, "w": 70}, {"n": 2, "h": 5, "w": 9}):
         assert_same(graph, model, drawn(graph, numbers))
+
+
+def test_what_a_convolution_of_planes_does_not_compute_on_the_way() -> None:
+    """Another move, or what is costly: its rule would not take them, or they would be repeated."""
+    (x,) = given(x=("n", 3, "h", "w"))
+
+    def grouped(*steps: str) -> list[list[str]]:
+        value = x
+        for step in steps:
+            turn = {"perm": (0, 2, 3, 1) if step == "last" else (0, 1, 3, 2)}
+            value = apply("transpose", value, **turn) if step in ("last", "turn") else apply(step, value)
+        attrs: dict[str, Any] = {"strides": (1, 1), "dilations": (1, 1), "pads": (0,) * 4, "groups": 1}
+        result = apply("conv", value, weight(8, 3, 3, 3), channels_last=True, **attrs)
+        return [[n.op.name for n in node.attrs["body"].nodes] for node in fuse(named([result], [x])).nodes]
+
+    assert grouped("neg", "last", "abs") == [["neg", "transpose", "abs", "conv"]]
+    assert grouped("turn", "neg", "last") == [["transpose", "neg"], ["transpose", "conv"]]
+    assert grouped("sin", "last") == [["sin"], ["transpose", "conv"]]
+    assert grouped("last", "tanh")[-1] == ["conv"]
 
 
 FEW_RESULTS: dict[str, tuple[tuple[int, ...], dict[str, tuple[int, ...]]]] = {
