@@ -306,8 +306,8 @@ def _is_cheap_on_one_shape(nodes: Sequence[Node]) -> bool:
 
 def _is_costly(node: Node) -> bool:
     """Better computed once than for each element that reads it."""
-    if node.op.name == "div" and _is_scalar(node.inputs[1]):
-        return False
+    if node.op.name == "div" and node.results[0].dtype == "float32" and _is_scalar(node.inputs[1]):
+        return False  # a product and a multiply-add
     return node.op.name in COSTLY or (node.op.name == "resize" and node.attrs["mode"] != "nearest")
 
 

@@ -14,7 +14,7 @@ from tilewright.backends.kernels.dots import choose_dots, multiply_dots
 from tilewright.backends.kernels.interleaved import interleave
 from tilewright.backends.kernels.loops import Buffer, Condition, Expr, Index, Loops, index, minimum
 from tilewright.backends.kernels.multiply import multiply
-from tilewright.backends.kernels.patches import Axis, Block, Grid, even, normalised
+from tilewright.backends.kernels.patches import Axis, Block, Grid, even, inside, normalised
 from tilewright.backends.kernels.ranges import (
     Indices,
     cover,
@@ -393,7 +393,6 @@ def copy_row(
     channels = conv.channels
     length = named(k, "length", reads(wide, block.columns))
     column = named(k, "column", wide.source(block.column, 0))
-    inside = [c for axis, place in zip(outer, places, strict=True) if axis.is_padded for c in _within(place, axis.size)]
     zero = named(k, "zero", minimum(maximum(0, -column), length))
     end = named(k, "end", maximum(zero, minimum(length, wide.size - column)))
 
@@ -413,13 +412,7 @@ def copy_row(
         clear(0, zero)
         clear(end, length)
 
-    if not inside:
-        copy()
-        return
-    condition = inside[0]
-    for more in inside[1:]:
-        condition = condition & more
-    k.branch(condition, copy, lambda: clear(0, length))
+    k.branch(inside(outer, places), copy, lambda: clear(0, length))
 
 
 def _move(k: Loops, target: Buffer, to: Index, source: Buffer, at: Index, i: Index) -> None:
@@ -443,10 +436,6 @@ def _from_planes(
         lambda c, j: image.load(n, (*outer, column + j), c),
         lambda c, j, value: k.store(patch, (to + j * channels + c,), value),
     )  # fmt: skip
-
-
-def _within(place: Index, size: Index) -> tuple[Expr, Expr]:
-    return index(place) >= index(0), index(place) < index(size)
 
 
 def grid_of(k: Loops, axes: Sequence[Axis], channels: int, results: tuple[int, int] = _RESULTS) -> Grid:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from tvm import tirx
 
-from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, index, minimum
+from tilewright.backends.kernels.loops import Buffer, Condition, Expr, Index, Loops, index, minimum
 from tilewright.backends.kernels.ranges import Indices, cover, div_down, div_up, maximum, named, nested, remainder
 
 _LINE = 16  # float32 in a cache line
@@ -227,7 +227,7 @@ def fill_patch(
         with k.serial(block.rows + high.reach) as row:
             places = [a.source(i, 0) + t * a.dilation for a, i, t in zip(lead, block.lead, taps, strict=True)]
             places.append(named(k, "source", high.source(block.row + row, high.residue(phase))))
-            with k.when(_inside(blocking.axes[:-1], places)):
+            with k.when(inside(blocking.axes[:-1], places)):
                 for p in range(wide.phases):
                     start = (plane + p) * blocking.plane + row * blocking.pitch
                     _copy_row(k, lanes, wide, block, p, _copy(k, patch, start, lambda at: load(c, (*places, at))))
@@ -237,10 +237,10 @@ def _copy(k: Loops, patch: Buffer, start: Index, load: Callable[[Index], Expr]) 
     return lambda place, column: k.store(patch, (start + place,), load(column))
 
 
-def _inside(axes: Sequence[Axis], places: Sequence[Index]) -> Expr | bool:
-    conditions = [
-        c for axis, place in zip(axes, places, strict=True) if axis.is_padded for c in (place >= 0, place < axis.size)
-    ]
+def inside(axes: Sequence[Axis], places: Sequence[Index]) -> Condition:
+    """Whether places, of the axes that are padded, lie within the input."""
+    padded = [(axis, index(place)) for axis, place in zip(axes, places, strict=True) if axis.is_padded]
+    conditions = [c for axis, place in padded for c in (place >= 0, place < index(axis.size))]
     return tirx.all(*conditions) if conditions else True
 
 

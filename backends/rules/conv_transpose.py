@@ -7,6 +7,7 @@ from functools import partial
 
 from tilewright.backends.kernels.amx_between import LEVEL
 from tilewright.backends.kernels.amx_conv_choice import OnAmx, choose_on_amx
+from tilewright.backends.kernels.conv import Store
 from tilewright.backends.kernels.conv_last import tile_of
 from tilewright.backends.kernels.conv_transpose import (
     ConvTranspose,
@@ -87,24 +88,20 @@ def _emit_first(group: Group, node: Node) -> Mapping[Value, Layout]:
 
 
 def _emit_merged(group: Group, node: Node, transposed: ConvTranspose, tile: Tile) -> Mapping[Value, Layout]:
-    image, weights, *bias = node.inputs
+    image, weights = node.inputs[:2]
     assert transposed.merged is not None
     plain = (transposed.outputs * transposed.phases, *weights.shape[:1], *(a.kernel for a in transposed.merged.axes))
     layout = packed(transposed.merged, tile, plain)
     packing = partial(pack_merged, spreads=transposed.spreads, packing=layout.packing)
     layouts = {weights: Layout(packing, layout.shape)}
     group.place(layouts, node.results[0])
-    finish = group.finisher(node.results[0])
-
-    def store(n: Index, o: Index, places: Indices, value: Expr) -> None:
-        finish((n, *places, o), value + group.tensors[bias[0]](o) if bias else value)
-
+    store = _storing(group, node)
     emit_conv_transpose_merged(group.k, tile, transposed, group.inputs[image], group.inputs[weights], store)
     return layouts
 
 
 def _emit_last(group: Group, node: Node, transposed: ConvTranspose) -> Mapping[Value, Layout]:
-    image, weights, *bias = node.inputs
+    image, weights = node.inputs[:2]
     conv, groups = transposed.conv_last, transposed.groups
     if amx := choose_on_amx(Vectors.of(group.target), conv, widens=False):
         return _emit_on_amx(group, node, transposed, amx)
@@ -113,29 +110,31 @@ def _emit_last(group: Group, node: Node, transposed: ConvTranspose) -> Mapping[V
     plain = (conv.outputs * conv.phases, conv.depth, *(axis.kernel for axis in conv.axes))
     layouts = {weights: Layout(packing, packed_conv_last_shape(plain, groups * conv.phases, tile.columns))}
     group.place(layouts, node.results[0])
-    finish = group.finisher(node.results[0])
-
-    def store(n: Index, o: Index, places: Indices, value: Expr) -> None:
-        finish((n, *places, o), value + group.tensors[bias[0]](o) if bias else value)
-
+    store = _storing(group, node)
     operands, ask = (group.inputs[image], group.inputs[weights]), ahead(group, node.results[0])
     emit_conv_transpose_last(group.k, tile, transposed, *operands, store, ask)
     return layouts
 
 
 def _emit_on_amx(group: Group, node: Node, transposed: ConvTranspose, amx: OnAmx) -> Mapping[Value, Layout]:
-    image, weights, *bias = node.inputs
+    image, weights = node.inputs[:2]
     packing = partial(pack_transposed_sums, spreads=transposed.spreads, run=amx.run, in_pieces=amx.in_pieces)
     layouts = {weights: Layout(packing, amx.packed_shape, amx.packed_dtype)}
     group.place(layouts, node.results[0])
-    finish = group.finisher(node.results[0])
+    store = _storing(group, node)
+    operands, ask = (image, group.inputs[weights]), interleaved_ask(transposed, ahead(group, node.results[0], LEVEL))
+    emit_on_amx(group, amx, transposed.conv_last, operands, interleaved(group.k, transposed, store), ask)
+    return layouts
+
+
+def _storing(group: Group, node: Node) -> Store:
+    """What stores results with channels last."""
+    finish, bias = group.finisher(node.results[0]), node.inputs[2:]
 
     def store(n: Index, o: Index, places: Indices, value: Expr) -> None:
         finish((n, *places, o), value + group.tensors[bias[0]](o) if bias else value)
 
-    operands, ask = (image, group.inputs[weights]), interleaved_ask(transposed, ahead(group, node.results[0], LEVEL))
-    emit_on_amx(group, amx, transposed.conv_last, operands, interleaved(group.k, transposed, store), ask)
-    return layouts
+    return store
 
 
 def _sizes(group: Group, node: Node) -> ConvTranspose:

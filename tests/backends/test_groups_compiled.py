@@ -10,6 +10,9 @@ import pytest
 
 from tests.backends.compiling import assert_same, compiled, drawn, named
 from tilewright.backends import compile_graph, parse_target
+from tilewright.backends.kernels.conv_last import ConvLast, tile_of
+from tilewright.backends.kernels.patches import Axis
+from tilewright.backends.kernels.tile import Vectors
 from tilewright.ir import Graph, Value, apply, constant, dims, input_value, tensor
 from tilewright.ir.errors import InputError
 from tilewright.passes.fuse import Fuse, fuse
@@ -201,6 +204,16 @@ FEW_RESULTS: dict[str, tuple[tuple[int, ...], dict[str, tuple[int, ...]]]] = {
     "too many for one tile": ((8, 7, 5, 5), {"strides": (5, 5)}),
     "sums along vectors": ((64, 1, 2, 2), {"strides": (2, 2), "pads": (0, 0, 1, 1)}),
 }
+
+
+@pytest.mark.parametrize("lanes, registers", [(8, 16), (16, 32)])
+def test_one_tile_holds_the_results_of_all_residues(lanes: int, registers: int) -> None:
+    """Of as many channels as `channels_last` puts last for that, whatever the width of the image."""
+    machine = Vectors(lanes, registers, fuses=True)
+    for outputs in range(1, 33):
+        for width in (1, 7, 12, 500):
+            conv = ConvLast(1, 9, outputs, 1, (Axis(20), Axis(width)))
+            assert tile_of(machine, conv, FLOAT, outputs).columns >= outputs
 
 
 @pytest.mark.parametrize("target", ["llvm -mcpu=native", "llvm -mcpu=haswell"])
