@@ -35,6 +35,9 @@ SMALL_MATRIX = 1 << 15  # elements of a matrix that may be read again for each f
 LARGE_IMAGE = 1 << 17  # elements of an image that is better not written and read again between two operators
 LEAST_ROWS = 16  # of an image, which threads share where they go on with a product
 IMAGE_RANK = 4  # of an image with two axes beside batch and channels
+FILTERED = 3  # taps of a window along each axis, of which neighbours are computed together, vectors of channels at once
+FILTERED_CHANNELS = 16  # of each image that such a window reads, at least, and of its results
+JOINED_IMAGES = 6  # at most, that one convolution reads as one: each has loops of its own there
 
 
 @dataclass(frozen=True)
@@ -187,15 +190,17 @@ class _Groups:
         """Whether these, which make the image of a convolution, are computed on the way there."""
         if _reads_colours(conv) and _turns_planes(nodes, conv.inputs[0].rank):
             return True
+        if _reads_large_windows(conv) and _makes_vectors(nodes):
+            return True
         return self.splits_images and _reads_each_once(conv) and _is_cheap_on_one_shape(nodes)
 
-    def _still_prepares(self, reader: Node, producer: Node) -> bool:
-        """Whether what prepares the image of a convolution, and has `reader`, may also have what `producer` ends."""
-        anchor = self.anchor(self.tail[reader])
+    def _prepared_by(self, node: Node) -> Node | None:
+        """The convolution whose image `node` helps to make, in its group."""
+        tail = self.tail[node]
+        anchor = self.anchor(tail)
         if anchor is None or anchor.op.name != "conv":
-            return True
-        before = self._makers(anchor.inputs[0], self.members[self.tail[reader]])
-        return reader not in before or self._prepares([*before, *self.members[producer]], anchor)
+            return None
+        return anchor if node in self._makers(anchor.inputs[0], self.members[tail]) else None
 
     @staticmethod
     def _makers(value: Value, members: Sequence[Node]) -> list[Node]:
@@ -227,8 +232,9 @@ class _Groups:
                 return True
             moves = MOVES.get(reader.op.name, ())
             return all(n.op.name in moves for n in self.members[producer])
-        if not self._still_prepares(reader, producer):
-            return False
+        if (conv := self._prepared_by(reader)) is not None:
+            before = self._makers(conv.inputs[0], self.members[self.tail[reader]])
+            return self._prepares([*before, *self.members[producer]], conv)
         if any(n.op.name == "concat" for n in self.members[producer]):
             return False
         if reader.op.name == "concat":
@@ -256,6 +262,42 @@ def _reads_colours(reader: Node) -> bool:
         return False
     channels = reader.inputs[0].shape[-1]
     return isinstance(channels, int) and 1 < channels <= COLOURS
+
+
+def _reads_large_windows(reader: Node) -> bool:
+    """Whether it is a convolution that reads a large image a few times, in vectors of channels."""
+    if not _is_plain_conv(reader):
+        return False
+    (image, weights), attrs = reader.inputs[:2], reader.attrs
+    if weights.shape[2:] != (FILTERED, FILTERED) or {*attrs["strides"], *attrs["dilations"]} != {1}:
+        return False
+    sizes = [size for size in image.shape[1:] if isinstance(size, int)]
+    large = len(sizes) < image.rank - 1 or math.prod(sizes) >= LARGE_IMAGE
+    return large and all(isinstance(d, int) and d >= FILTERED_CHANNELS for d in (image.shape[-1], weights.shape[0]))
+
+
+def _makes_vectors(nodes: Sequence[Node]) -> bool:
+    """Whether these are cheap for a vector of channels, which last: elementwise, resized, or joined of vectors."""
+    if any(map(_is_costly, nodes)) or sum(node.op.name == "concat" for node in nodes) > 1:
+        return False
+    return all(n.op.kind is Kind.ELEMENTWISE or _resizes_by_whole_numbers(n) or _joins_channels(n) for n in nodes)
+
+
+def _resizes_by_whole_numbers(node: Node) -> bool:
+    """To the nearest places, but not along the channels."""
+    if node.op.name != "resize" or node.attrs["mode"] != "nearest" or len(node.inputs) > 1:
+        return False
+    old, new = node.inputs[0].shape, node.results[0].shape
+    whole = all(isinstance(dims.floordiv(b, a), int) for a, b in zip(old[1:-1], new[1:-1], strict=True))
+    return whole and dims.equal(old[0], new[0]) and dims.equal(old[-1], new[-1])
+
+
+def _joins_channels(node: Node) -> bool:
+    """A concatenation of a few images with channels enough for vectors."""
+    if node.op.name != "concat" or node.attrs["axis"] != node.results[0].rank - 1 or len(node.inputs) > JOINED_IMAGES:
+        return False
+    channels = [v.shape[-1] for v in node.inputs]
+    return all(isinstance(count, int) and count >= FILTERED_CHANNELS for count in channels)
 
 
 def _is_plain_conv(node: Node) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from tvm import tirx
 
@@ -34,6 +35,15 @@ _LINE = 16  # float32 of a cache line, which keeps the points from falling into 
 
 
 @dataclass(frozen=True)
+class Image:
+    """Neighbouring channels of the input, from `first` on: `load(n, y, x, c)` gives a vector from first + c on."""
+
+    first: int
+    channels: int
+    load: Load
+
+
+@dataclass(frozen=True)
 class Winograd:
     """Input [batch, rows, columns, channels], result [batch, *results, outputs]; `top` and `left` are the padding."""
 
@@ -52,11 +62,11 @@ class Winograd:
         return self.batch, *(div_up(size, SIZE) for size in self.results)
 
 
-def winograd(k: Loops, tile: Tile, conv: Winograd, load: Load, weights: Buffer, store: Store) -> None:
+def winograd(k: Loops, tile: Tile, conv: Winograd, images: Sequence[Image], weights: Buffer, store: Store) -> None:
     """store(n, y, x, o, sum over channels c and taps of input times weight) for every result.
 
-    `load(n, y, x, c)` gives the input, in vectors of `tile.lanes` channels, of which there are at least as many.
-    `pack_winograd` made `weights` for `tile.columns`. `store` is called with vectors of result channels.
+    `images` give the input in vectors of `tile.lanes` channels; each has at least as many. `pack_winograd` made
+    `weights` for `tile.columns`. `store` is called with vectors of result channels.
     """
     extents = tuple(named(k, "tiles", extent) for extent in conv.tiles)
     count, blocks = product(extents), div_up(conv.outputs, tile.columns)
@@ -73,7 +83,7 @@ def winograd(k: Loops, tile: Tile, conv: Winograd, load: Load, weights: Buffer, 
         even = isinstance(count, int) and isinstance(each, int) and count % each == 0
         held = each if even else named(k, "held", minimum(each, count - first))
         part = _Part(k, tile, conv, extents, first, held)
-        part.transform_patches(load)
+        part.transform_patches(images)
         with k.serial(minimum(share, blocks - split * share)) as b:
             block = named(k, "block", split * share + b)
             part.multiply(weights, block)
@@ -91,22 +101,26 @@ class _Part:
         self.lines = k.scratch("lines", (SIDE, SIDE, tile.lanes))
         self.results = k.scratch("results", (SIZE, SIZE, tile.columns))
 
-    def transform_patches(self, load: Load) -> None:
+    def transform_patches(self, images: Sequence[Image]) -> None:
         """patches[point, tile, channel]. Patches within the image are read without tests."""
         k, conv = self.k, self.conv
         with k.serial(self.count, name="t") as t:
             n, down, across = unravel(k, self.first + t, self.extents)
             y, x = named(k, "y", down * SIZE - conv.top), named(k, "x", across * SIZE - conv.left)
 
-            def read(i: Index, j: Index, c: Index) -> Expr:
-                return load(n, y + i, x + j, c)
+            def read(image: Image, i: Index, j: Index, c: Index) -> Expr:
+                return image.load(n, y + i, x + j, c)
 
-            def read_if_inside(i: Index, j: Index, c: Index) -> Expr:
+            def read_if_inside(image: Image, i: Index, j: Index, c: Index) -> Expr:
                 inside = tirx.all(y + i >= 0, y + i < conv.rows, x + j >= 0, x + j < conv.columns)
-                return tirx.if_then_else(inside, read(i, j, c), const(0.0, "float32"))
+                return tirx.if_then_else(inside, read(image, i, j, c), const(0.0, "float32"))
+
+            def patch(read: Callable[[Image, Index, Index, Index], Expr]) -> None:
+                for image in images:
+                    self._patch(t, image, partial(read, image))
 
             whole = tirx.all(y >= 0, y + SIDE <= conv.rows, x >= 0, x + SIDE <= conv.columns)
-            k.branch(whole, lambda: self._patch(t, read), lambda: self._patch(t, read_if_inside))
+            k.branch(whole, lambda: patch(read), lambda: patch(read_if_inside))
         self._clear_rest()
 
     def _clear_rest(self) -> None:
@@ -119,8 +133,10 @@ class _Part:
         with k.serial(SIDE**2, name="p") as p:
             cover(k, extent, self.tile.lanes, lambda i: k.store(self.patches, (p, first + i), 0))
 
-    def _patch(self, t: Expr, read: Callable[[Index, Index, Index], Expr]) -> None:
-        k, channels, lanes = self.k, self.conv.channels, self.tile.lanes
+    def _patch(self, t: Expr, image: Image, read: Callable[[Index, Index, Index], Expr]) -> None:
+        """The channels of an image: read(i, j, c) is a vector of those of row i and column j."""
+        k, lanes = self.k, self.tile.lanes
+        first = t * self.conv.channels + image.first
 
         def vector(c: Index) -> None:
             with k.serial(SIDE, name="j") as j, k.vectorized(lanes) as lane:
@@ -128,10 +144,10 @@ class _Part:
                     k.store(self.lines, (p, j, lane), value)
             with k.serial(SIDE, name="p") as p, k.vectorized(lanes) as lane:
                 for q, value in enumerate(_at_points(k, [self.lines[p, j, lane] for j in range(SIDE)])):
-                    k.store(self.patches, (p * SIDE + q, t * channels + c + lane), value)
+                    k.store(self.patches, (p * SIDE + q, first + c + lane), value)
 
-        with k.serial(div_up(channels, lanes), name="c") as block:
-            vector(k.let("c", index(minimum(block * lanes, channels - lanes))))
+        with k.serial(div_up(image.channels, lanes), name="c") as block:
+            vector(k.let("c", index(minimum(block * lanes, image.channels - lanes))))
 
     def multiply(self, weights: Buffer, block: Index) -> None:
         """sums[point, tile, column] for a block of result channels."""

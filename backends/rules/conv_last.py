@@ -24,7 +24,7 @@ from tilewright.backends.kernels.patches import normalised
 from tilewright.backends.kernels.ranges import Indices
 from tilewright.backends.kernels.tile import Tile, Vectors
 from tilewright.backends.rules.conv import window_axes
-from tilewright.backends.rules.operands import has_planes, is_elementwise, unsuited
+from tilewright.backends.rules.operands import has_planes, is_elementwise, is_made_in_vectors, unsuited
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.graph import Node, Value
 from tilewright.ir.ops.reshape import flatten
@@ -43,8 +43,8 @@ def declines(group: Group) -> str:
         return "its number of channels is dynamic"
     if not group.is_weight(weights):
         return "its kernel is not a constant"
-    made = image in group.body.inputs or is_elementwise(image) or has_planes(image)
-    return "" if made else "its image is computed on the way"
+    made = is_elementwise(image) or has_planes(image) or is_made_in_vectors(image, 1)
+    return "" if image in group.body.inputs or made else "its image is computed on the way"
 
 
 def emit(group: Group) -> Mapping[Value, Layout]:
@@ -70,6 +70,8 @@ def emit(group: Group) -> Mapping[Value, Layout]:
         return layouts
     if planes:
         _turn(group, image, machine)
+    elif image not in group.inputs and not is_elementwise(image):
+        _hold(group, image, group.made(image))
     group.k.branch(
         amx.is_for_amx(),
         lambda: emit_on_amx(group, amx, conv, (image, kernel), store, ahead(group, held, LEVEL)),
@@ -96,6 +98,11 @@ def _turn(group: Group, image: Value, machine: Vectors) -> None:
     emit_interleaved(
         group.k, machine.lanes, image.dtype, outer, int(few), many, lambda at, c, x: read(*at, x, c), store
     )
+    _hold(group, image, buffer)
+
+
+def _hold(group: Group, image: Value, buffer: Buffer) -> None:
+    """All of the image lies there."""
     group.inputs[image] = buffer
     group.tensors[image].bind_buffer(buffer)
 

@@ -10,8 +10,8 @@ from tilewright.backends.kernels.group import Group, Layout
 from tilewright.backends.kernels.loops import Expr, Index
 from tilewright.backends.kernels.packing_winograd import SIZE, TAPS, pack_winograd, packed_winograd_shape
 from tilewright.backends.kernels.tile import Vectors, choose_tile
-from tilewright.backends.kernels.winograd import Winograd, winograd
-from tilewright.backends.rules.operands import is_elementwise
+from tilewright.backends.kernels.winograd import Image, Winograd, winograd
+from tilewright.backends.rules.operands import is_made_in_vectors, joint_of
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.graph import Node, Value
 
@@ -38,7 +38,7 @@ def declines(group: Group) -> str:
     least = max(_CHANNELS, Vectors.of(group.target).lanes)
     if min(int(size) for size in weights.shape[:2]) < least:
         return f"has fewer than {least} channels"
-    if image not in group.body.inputs and not is_elementwise(image):
+    if image not in group.body.inputs and not is_made_in_vectors(image, least):
         return "its image is computed on the way"
     return _too_small(node)
 
@@ -69,14 +69,32 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     tile = choose_tile(Vectors.of(group.target), conv.outputs)
     shape = packed_winograd_shape(conv.outputs, conv.channels, tile.columns)
     layouts = {weights: Layout(partial(pack_winograd, columns=tile.columns), shape)}
-    group.place(layouts, node.results[0])
+    joint = joint_of(image)
+    group.place(layouts, node.results[0], joint.results[0] if joint else None)
     finish = group.finisher(node.results[0])
 
     def store(n: Index, y: Index, x: Index, o: Index, value: Expr) -> None:
         finish((n, y, x, o), value + group.tensors[bias[0]](o) if bias else value)
 
-    winograd(group.k, tile, conv, group.tensors[image], group.inputs[weights], store)
+    winograd(group.k, tile, conv, _images(group, image, joint), group.inputs[weights], store)
     return layouts
+
+
+def _images(group: Group, image: Value, joint: Node | None) -> list[Image]:
+    """What the image consists of: what `joint` joins, with the operators that follow."""
+    read, channels = group.tensors[image], image.shape[-1]
+    if joint is None:
+        return [Image(0, int(channels), read)]
+    joined, images, first = group.tensors[joint.results[0]], list[Image](), 0
+    for value in joint.inputs:
+
+        def load(n: Index, y: Index, x: Index, c: Index, value: Value = value, first: int = first) -> Expr:
+            joined.bind(lambda n, y, x, at: group.tensors[value](n, y, x, at - first))
+            return read(n, y, x, first + c)
+
+        images.append(Image(first, int(value.shape[-1]), load))
+        first += int(value.shape[-1])
+    return images
 
 
 def _sizes(group: Group, node: Node) -> Winograd:

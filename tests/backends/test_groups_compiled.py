@@ -281,6 +281,59 @@ def test_what_a_split_image_is_not_made_of() -> None:
     assert [node.op.name for node in Fuse(splits_images=True)(graph).nodes] == ["fused"] * 2
 
 
+def widened(x: Value, factor: int) -> Value:
+    """The image with each place `factor` times along both axes."""
+    batch, rows, columns, channels = x.shape
+    sizes = (batch, factor * rows, factor * columns, channels)
+    return apply("resize", x, sizes=sizes, mode="nearest", coordinates="asymmetric", nearest="floor")
+
+
+PLAIN_3x3 = {"strides": (1, 1), "dilations": (1, 1), "pads": (1, 1, 1, 1), "groups": 1, "channels_last": True}
+
+
+@pytest.mark.parametrize("target", ["llvm -mcpu=native", "llvm -mcpu=haswell"])
+def test_images_that_are_scaled_resized_and_joined_before_a_convolution(target: str) -> None:
+    """All in one kernel, whose vectors of channels do not begin where those of an image end."""
+    small, scale, large = given(small=("n", "h", "w", 24), scale=("n", 1, 1, 24), large=("n", "2*h", "2*w", 17))
+    joined = apply("concat", widened(apply("add", apply("mul", small, scale), small), 2), large, axis=3)
+    image = apply("maximum", apply("add", joined, weight(41)), constant(0, FLOAT))
+    result = apply("maximum", apply("conv", image, weight(20, 41, 3, 3), weight(20), **PLAIN_3x3), constant(0, FLOAT))
+    graph = named([result], [small, scale, large])
+    model = compile_graph(fuse(graph), parse_target(target), threads=2)
+    report = model.report(drawn(graph, {"n": 1, "h": 6, "w": 5}), profile=False)
+    assert [row.origin for row in report.rows] == ["winograd"]
+    for sizes in ({"n": 1, "h": 1, "w": 1}, {"n": 2, "h": 11, "w": 6}, {"n": 1, "h": 30, "w": 41}):
+        assert_same(graph, model, drawn(graph, sizes))
+
+
+@pytest.mark.parametrize("target", ["llvm -mcpu=native", "llvm -mcpu=native -mattr=-amx-tile,-amx-bf16"])
+@pytest.mark.parametrize("rows", [3, 4])
+def test_images_joined_before_a_convolution_with_few_places(rows: int, target: str) -> None:
+    """Minimal filtering is not for these: the image is made first, whoever reads it."""
+    small, large = given(small=("n", rows, 4, 1600), large=("n", 2 * rows, 8, 1200))
+    image = apply("concat", widened(small, 2), large, axis=3)
+    graph = named([apply("conv", image, weight(16, 2800, 3, 3), **PLAIN_3x3)], [small, large])
+    model = compile_graph(fuse(graph), parse_target(target), threads=2)
+    assert len(model.program.kernels()) == 1
+    assert_same(graph, model, drawn(graph, {"n": 2}))
+
+
+def test_what_is_made_before_a_convolution_that_reads_it_again() -> None:
+    """Small images, those of few channels, what is costly, and windows that are not of 3 x 3."""
+    plain, few, small = given(plain=("n", "h", "w", 32), few=("n", "h", "w", 8), small=("n", 20, 20, 32))
+    scaled = [apply("mul", x, weight(32)) for x in (plain, small)]
+    readers = {
+        "large": (scaled[0], weight(32, 32, 3, 3), 1),
+        "small": (scaled[1], weight(32, 32, 3, 3), 2),
+        "few channels": (apply("concat", few, plain, axis=3), weight(32, 40, 3, 3), 2),
+        "costly": (apply("exp", plain), weight(32, 32, 3, 3), 2),
+        "other windows": (scaled[0], weight(32, 32, 3, 5), 2),
+    }
+    for name, (image, kernel, count) in readers.items():
+        graph = named([apply("conv", image, kernel, **PLAIN_3x3)], [plain, few, small])
+        assert len(fuse(graph).nodes) == count, name
+
+
 SEPARABLE: dict[str, tuple[tuple[Any, ...], int, tuple[int, int], dict[str, Any]]] = {
     "sizes unknown": (("n", "h", "w", 16), 24, (3, 3), {}),
     "stride and no whole vectors": (("n", "h", "w", 23), 17, (3, 3), {"strides": (2, 2)}),
