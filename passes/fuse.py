@@ -9,8 +9,6 @@ on operator fusion.
 
 from __future__ import annotations
 
-import functools
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,25 +17,15 @@ from tilewright.ir.graph import Graph, Node, Value, input_value, make_node
 from tilewright.ir.op import Kind
 from tilewright.ir.ops import lookup
 from tilewright.ir.types import HELD
+from tilewright.passes.costly import LONG, is_costly, is_scalar
+from tilewright.passes.dominators import post_dominators
+from tilewright.passes.prologues import has_constant_matrix, is_depthwise, is_small_product, prepares
 
 ANCHORS = (Kind.CONTRACTION, Kind.REDUCTION, Kind.SERIAL)
-TRIGONOMETRIC = {"sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "tanh"}
-# Long expressions: TVM takes minutes to lower one of them inside another, so a kernel has one at most.
-LONG = frozenset({"exp", "log", "tanh", "erf", "sigmoid", "gelu", "rational_sigmoid", "rational_tanh"})
-COSTLY = TRIGONOMETRIC | LONG | {"sqrt", "rsqrt", "reciprocal", "pow", "div", "mod"}
-ROUNDINGS = 4  # to bfloat16 in one kernel: likewise
+ROUNDINGS = 4  # to bfloat16 in one kernel: as for `LONG`
 # Contractions read an operand many times, so only a change of place may be computed on the way in.
 MOVES = {"attention": ("transpose", "slice"), "matmul": ("transpose",)}
 PLACES = ("gather", "slice", "expand")  # are as fast within a concatenation as alone
-SPLIT_OUTPUTS, SPLIT_TERMS = 16, 64  # of a convolution with which splitting its image pays
-COLOURS = 8  # channels of an image, at most, that a convolution puts last where it copies rows
-SMALL_MATRIX = 1 << 15  # elements of a matrix that may be read again for each few rows of an image
-LARGE_IMAGE = 1 << 17  # elements of an image that is better not written and read again between two operators
-LEAST_ROWS = 16  # of an image, which threads share where they go on with a product
-IMAGE_RANK = 4  # of an image with two axes beside batch and channels
-FILTERED = 3  # taps of a window along each axis, of which neighbours are computed together, vectors of channels at once
-FILTERED_CHANNELS = 16  # of each image that such a window reads, at least, and of its results
-JOINED_IMAGES = 6  # at most, that one convolution reads as one: each has loops of its own there
 
 
 @dataclass(frozen=True)
@@ -176,29 +164,24 @@ class _Groups:
     def join_depthwise(self, node: Node) -> None:
         """Put the group of a depthwise convolution, if it ends with `node`, and the product that reads it into one."""
         anchors = [n for n in self.members.get(node, ()) if n.op.kind in ANCHORS]
-        if len(anchors) != 1 or not _is_depthwise(anchors[0]) or self.graph.is_output(node.results[0]):
+        if len(anchors) != 1 or not is_depthwise(anchors[0]) or self.graph.is_output(node.results[0]):
             return
         readers = self.graph.readers.get(node.results[0], ())
         product = readers[0] if len(readers) == 1 else None
-        if product is None or not _is_small_product(product, node.results[0]):
+        if product is None or not is_small_product(product, node.results[0]):
             return
         tail = self.tail[product]
         if self.anchor(tail) is product and not self._is_long([*self.members[node], *self.members[tail]]):
             self.merge([node], tail)
 
-    def _prepares(self, nodes: Sequence[Node], conv: Node) -> bool:
-        """Whether these, which make the image of a convolution, are computed on the way there."""
-        if _reads_colours(conv) and _turns_planes(nodes, conv.inputs[0].rank):
-            return True
-        if _reads_large_windows(conv) and _makes_vectors(nodes):
-            return True
-        return self.splits_images and _reads_each_once(conv) and _is_cheap_on_one_shape(nodes)
+    def _prepares(self, nodes: Sequence[Node], reader: Node) -> bool:
+        return prepares(nodes, reader, splits_images=self.splits_images)
 
-    def _prepared_by(self, node: Node) -> Node | None:
-        """The convolution whose image `node` helps to make, in its group."""
+    def _prepared_for(self, node: Node) -> Node | None:
+        """The convolution or product whose first operand `node` helps to make, in its group."""
         tail = self.tail[node]
         anchor = self.anchor(tail)
-        if anchor is None or anchor.op.name != "conv":
+        if anchor is None or not (anchor.op.name == "conv" or has_constant_matrix(anchor)):
             return None
         return anchor if node in self._makers(anchor.inputs[0], self.members[tail]) else None
 
@@ -226,15 +209,15 @@ class _Groups:
         if reader.op.kind is Kind.SERIAL:
             return False
         if reader.op.kind is Kind.CONTRACTION:
-            if reader.op.name == "matmul" and reader.inputs[1].is_constant and reader.inputs[1].rank == 2:
-                return False  # packed weights are read once for many rows, if these lie one after the other
             if reader.inputs[0] is producer.results[0] and self._prepares(self.members[producer], reader):
                 return True
+            if has_constant_matrix(reader):
+                return False  # packed weights are read once for many rows, if these lie one after the other
             moves = MOVES.get(reader.op.name, ())
             return all(n.op.name in moves for n in self.members[producer])
-        if (conv := self._prepared_by(reader)) is not None:
-            before = self._makers(conv.inputs[0], self.members[self.tail[reader]])
-            return self._prepares([*before, *self.members[producer]], conv)
+        if (contraction := self._prepared_for(reader)) is not None:
+            before = self._makers(contraction.inputs[0], self.members[self.tail[reader]])
+            return self._prepares([*before, *self.members[producer]], contraction)
         if any(n.op.name == "concat" for n in self.members[producer]):
             return False
         if reader.op.name == "concat":
@@ -242,135 +225,7 @@ class _Groups:
         grows = not dims.equal(reader.results[0].type.size, producer.results[0].type.size)
         if reader.op.kind is Kind.REDUCTION:
             return reader.inputs[0].node is producer
-        return not grows or not any(_is_costly(n) for n in self.members[producer])
-
-
-def _reads_each_once(reader: Node) -> bool:
-    """Whether a convolution, on a machine that splits its image, reads each element of the image once."""
-    if not _is_plain_conv(reader):
-        return False
-    image, weights = reader.inputs[:2]
-    outputs, *terms = weights.shape
-    if image.rank > IMAGE_RANK:
-        return False
-    return bool(outputs >= SPLIT_OUTPUTS and math.prod(terms) >= SPLIT_TERMS)
-
-
-def _reads_colours(reader: Node) -> bool:
-    """Whether it is a convolution of an image of few channels."""
-    if not _is_plain_conv(reader):
-        return False
-    channels = reader.inputs[0].shape[-1]
-    return isinstance(channels, int) and 1 < channels <= COLOURS
-
-
-def _reads_large_windows(reader: Node) -> bool:
-    """Whether it is a convolution that reads a large image a few times, in vectors of channels."""
-    if not _is_plain_conv(reader):
-        return False
-    (image, weights), attrs = reader.inputs[:2], reader.attrs
-    if weights.shape[2:] != (FILTERED, FILTERED) or {*attrs["strides"], *attrs["dilations"]} != {1}:
-        return False
-    sizes = [size for size in image.shape[1:] if isinstance(size, int)]
-    large = len(sizes) < image.rank - 1 or math.prod(sizes) >= LARGE_IMAGE
-    return large and all(isinstance(d, int) and d >= FILTERED_CHANNELS for d in (image.shape[-1], weights.shape[0]))
-
-
-def _makes_vectors(nodes: Sequence[Node]) -> bool:
-    """Whether these are cheap for a vector of channels, which last: elementwise, resized, or joined of vectors."""
-    if any(map(_is_costly, nodes)) or sum(node.op.name == "concat" for node in nodes) > 1:
-        return False
-    return all(n.op.kind is Kind.ELEMENTWISE or _resizes_by_whole_numbers(n) or _joins_channels(n) for n in nodes)
-
-
-def _resizes_by_whole_numbers(node: Node) -> bool:
-    """To the nearest places, but not along the channels."""
-    if node.op.name != "resize" or node.attrs["mode"] != "nearest" or len(node.inputs) > 1:
-        return False
-    old, new = node.inputs[0].shape, node.results[0].shape
-    whole = all(isinstance(dims.floordiv(b, a), int) for a, b in zip(old[1:-1], new[1:-1], strict=True))
-    return whole and dims.equal(old[0], new[0]) and dims.equal(old[-1], new[-1])
-
-
-def _joins_channels(node: Node) -> bool:
-    """A concatenation of a few images with channels enough for vectors."""
-    if node.op.name != "concat" or node.attrs["axis"] != node.results[0].rank - 1 or len(node.inputs) > JOINED_IMAGES:
-        return False
-    channels = [v.shape[-1] for v in node.inputs]
-    return all(isinstance(count, int) and count >= FILTERED_CHANNELS for count in channels)
-
-
-def _is_plain_conv(node: Node) -> bool:
-    """A convolution in one group with channels last and constant weights."""
-    if node.op.name != "conv" or not node.attrs["channels_last"] or node.attrs["groups"] > 1:
-        return False
-    image, weights = node.inputs[:2]
-    return weights.is_constant and image.dtype == "float32"
-
-
-def _turns_planes(nodes: Sequence[Node], rank: int) -> bool:
-    """Whether these are the transpose that puts channels last, and perhaps cheap elementwise operators."""
-    turns = [node for node in nodes if node.op.kind is not Kind.ELEMENTWISE]
-    if len(turns) != 1 or turns[0].op.name != "transpose" or any(map(_is_costly, nodes)):
-        return False
-    return bool(turns[0].attrs["perm"] == (0, *range(2, rank), 1))
-
-
-def _is_depthwise(node: Node) -> bool:
-    """A depthwise convolution of images, channels last."""
-    if node.op.name != "conv" or not node.attrs["channels_last"]:
-        return False
-    image, weights = node.inputs[:2]
-    each = 1 < node.attrs["groups"] == image.shape[-1] == weights.shape[0]
-    return each and image.rank == IMAGE_RANK and image.dtype == "float32" and weights.is_constant
-
-
-def _is_small_product(node: Node, left: Value) -> bool:
-    """Whether `left` is multiplied with a matrix of which many passes take no time beside what they save."""
-    if node.op.name != "matmul" or node.inputs[0] is not left:
-        return False
-    right = node.inputs[1]
-    alike = left.dtype == right.dtype == node.results[0].dtype == "float32"
-    if not alike or not right.is_constant or right.rank != 2 or math.prod(right.shape) > SMALL_MATRIX:
-        return False
-    rows, sizes = left.shape[1], [size for size in left.shape[1:] if isinstance(size, int)]
-    if isinstance(rows, int) and rows < LEAST_ROWS:
-        return False
-    return len(sizes) < left.rank - 1 or math.prod(sizes) >= LARGE_IMAGE
-
-
-def _is_cheap_on_one_shape(nodes: Sequence[Node]) -> bool:
-    """Whether these are cheap elementwise operators, of scalars and of values of one shape."""
-    read = [v for node in nodes for v in (*node.inputs, *node.results) if not _is_scalar(v)]
-    alike = all(dims.same_shape(v.shape, read[0].shape) for v in read)
-    return alike and all(n.op.kind is Kind.ELEMENTWISE and not _is_costly(n) for n in nodes)
-
-
-def _is_costly(node: Node) -> bool:
-    """Better computed once than for each element that reads it."""
-    if node.op.name == "div" and node.results[0].dtype == "float32" and _is_scalar(node.inputs[1]):
-        return False  # a product and a multiply-add
-    return node.op.name in COSTLY or (node.op.name == "resize" and node.attrs["mode"] != "nearest")
-
-
-def post_dominators(graph: Graph) -> Mapping[Node | None, Node | None]:
-    """For each node the first one that every way from it to an output passes; None where that is the end itself.
-
-    "A Simple, Fast Dominance Algorithm" (Cooper, Harvey, Kennedy, 2001), which without cycles takes one pass.
-    """
-    after: dict[Node | None, Node | None] = {}
-    depth: dict[Node | None, int] = {None: 0}
-
-    def meet(a: Node | None, b: Node | None) -> Node | None:
-        while a is not b:
-            a, b = (after[a], b) if depth[a] >= depth[b] else (a, after[b])
-        return a
-
-    for node in reversed(graph.nodes):
-        ways: list[Node | None] = [reader for r in node.results for reader in graph.readers.get(r, ())]
-        after[node] = functools.reduce(meet, [*ways, *(None for r in node.results if graph.is_output(r))])
-        depth[node] = depth[after[node]] + 1
-    return after
+        return not grows or not any(is_costly(n) for n in self.members[producer])
 
 
 def _outline(graph: Graph, groups: _Groups) -> Graph:
@@ -392,7 +247,7 @@ def _outline(graph: Graph, groups: _Groups) -> Graph:
 def _fused(members: list[Node], new: Mapping[Value, Value]) -> tuple[Value, ...]:
     """One `fused` node that computes `members`, whose last is visible."""
     inside = {result for node in members for result in node.results}
-    outer = dict.fromkeys(v for node in members for v in node.inputs if v not in inside and not _is_scalar(v))
+    outer = dict.fromkeys(v for node in members for v in node.inputs if v not in inside and not is_scalar(v))
     inner = {value: input_value(f"i{i}", value.type) for i, value in enumerate(outer)}
     for node in members:
         rebuilt = node.with_inputs([inner.get(v, v) for v in node.inputs])
@@ -401,7 +256,3 @@ def _fused(members: list[Node], new: Mapping[Value, Value]) -> tuple[Value, ...]
     body = Graph(tuple(inner[v] for v in outer), results, tuple(f"o{i}" for i in range(len(results))))
     source = " + ".join(dict.fromkeys(node.source or node.op.name for node in members))
     return make_node(lookup("fused"), [new.get(v, v) for v in outer], {"body": body}, source=source).results
-
-
-def _is_scalar(value: Value) -> bool:
-    return value.data is not None and value.data.size == 1

@@ -153,6 +153,8 @@ def gemm_of_scaled(
     b: Buffer,
     store: Store,
     ahead: Ahead | None = None,
+    *,
+    shared: bool = True,
 ) -> None:
     """`gemm` for float32 and a B that `scaled.pack_scaled_b` made: each piece becomes float32 beside its rows of A."""
     tile = tile.for_rows(rows)
@@ -172,7 +174,7 @@ def gemm_of_scaled(
         return take
 
     steps = _Steps(step, ROWS_OF_SCALES, pieces)
-    _gemm_in_steps(k, tile, rows, columns, depth, _from(a), b, store, steps, ahead, a)
+    _gemm_in_steps(k, tile, rows, columns, depth, _from(a), b, store, steps, ahead, a, shared=shared)
 
 
 def gemm_in_steps(
@@ -237,12 +239,15 @@ def _gemm_in_steps(
     steps: _Steps,
     ahead: Ahead | None,
     rows_of: Buffer | None,
+    *,
+    shared: bool = True,
 ) -> None:
     """`gemm` whose tasks are a block of columns and some tiles of rows, and keep their sums beside them."""
     most = ceildiv(_ROWS_TOGETHER, tile.rows)
     tiles, blocks = ceildiv(rows, tile.rows), ceildiv(columns, tile.columns)
     chunks = ceildiv(tiles, most)
-    with k.parallel(chunks * blocks, worth=worth_sharing(rows, columns, depth)) as task:
+    worth = shared and worth_sharing(rows, columns, depth)
+    with k.parallel(chunks * blocks, worth=worth) as task:
         chunk, block = k.indices(task, (chunks, blocks))
         first = k.let("first", quotient(chunk * tiles, chunks) * tile.rows)  # as many tiles in each, or one more
         end = quotient((chunk + 1) * tiles, chunks) * tile.rows

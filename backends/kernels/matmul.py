@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tvm import tirx
 
 from tilewright.backends.kernels.amx_bytes import gemm_of_bytes_on_amx
@@ -17,12 +19,14 @@ from tilewright.backends.kernels.tile import Ahead, Tile
 
 def matmul(
     k: Loops, tile: Tile, rows: Index, columns: int, depth: int, a: Buffer, b: Buffer, store: Store,
-    ahead: Ahead | None = None, *, scaled: bool = False,
+    ahead: Ahead | None = None, *, scaled: bool = False, shared: bool = True,
 ) -> None:  # fmt: skip
     """As `gemm`, or where B is `scaled`, as `gemm_of_scaled`; by AMX for `tile.amx_rows` or more, if `tile.amx`."""
+    if tile.amx and not shared:
+        tile = replace(tile, amx=1)
 
     def on_amx() -> None:
-        worth = worth_sharing(rows, columns, depth)
+        worth = shared and worth_sharing(rows, columns, depth)
         if tile.in_pieces:
             gemm_of_pieces(k, tile, rows, columns, depth, a, b, store, worth, ahead)
         elif tile.dtype == "uint8":
@@ -32,7 +36,7 @@ def matmul(
             gemm_on_amx(k, tile, rows, columns, depth, a, right, store, worth, ahead)
 
     def on_vectors() -> None:
-        (gemm_of_scaled if scaled else gemm)(k, tile, rows, columns, depth, a, b, store, ahead)
+        (gemm_of_scaled if scaled else gemm)(k, tile, rows, columns, depth, a, b, store, ahead, shared=shared)
 
     if tile.in_pieces:
         on_amx()

@@ -18,12 +18,12 @@ from functools import partial
 from tvm import tirx
 
 from tilewright.backends.kernels.loops import FORK_WORK, Buffer, Expr, Index, Loops, const, index, minimum
+from tilewright.backends.kernels.made import Piece
 from tilewright.backends.kernels.multiply import multiply
 from tilewright.backends.kernels.packing_winograd import POINTS, SIDE, SIZE, polynomial
 from tilewright.backends.kernels.ranges import Indices, cover, div_up, maximum, named, product, unravel
 from tilewright.backends.kernels.tile import Share, Tile, ask_meanwhile, lines_a_turn
 
-Load = Callable[[Index, Index, Index, Index], Expr]
 Store = Callable[[Index, Index, Index, Index, Expr], None]
 
 _FEW = 4  # tiles, of an image of 8 x 8 at most, that are a smaller group than others
@@ -32,15 +32,6 @@ _TASKS = 8  # enough to balance the threads
 _BLOCKS = 2  # of result channels, at least, for which a task transforms its patches
 _DEPTH = 64  # channels that are added up one by one: sums of such sums have smaller errors
 _LINE = 16  # float32 of a cache line, which keeps the points from falling into the same sets of the cache
-
-
-@dataclass(frozen=True)
-class Image:
-    """Neighbouring channels of the input, from `first` on: `load(n, y, x, c)` gives a vector from first + c on."""
-
-    first: int
-    channels: int
-    load: Load
 
 
 @dataclass(frozen=True)
@@ -62,7 +53,7 @@ class Winograd:
         return self.batch, *(div_up(size, SIZE) for size in self.results)
 
 
-def winograd(k: Loops, tile: Tile, conv: Winograd, images: Sequence[Image], weights: Buffer, store: Store) -> None:
+def winograd(k: Loops, tile: Tile, conv: Winograd, images: Sequence[Piece], weights: Buffer, store: Store) -> None:
     """store(n, y, x, o, sum over channels c and taps of input times weight) for every result.
 
     `images` give the input in vectors of `tile.lanes` channels; each has at least as many. `pack_winograd` made
@@ -101,21 +92,21 @@ class _Part:
         self.lines = k.scratch("lines", (SIDE, SIDE, tile.lanes))
         self.results = k.scratch("results", (SIZE, SIZE, tile.columns))
 
-    def transform_patches(self, images: Sequence[Image]) -> None:
+    def transform_patches(self, images: Sequence[Piece]) -> None:
         """patches[point, tile, channel]. Patches within the image are read without tests."""
         k, conv = self.k, self.conv
         with k.serial(self.count, name="t") as t:
             n, down, across = unravel(k, self.first + t, self.extents)
             y, x = named(k, "y", down * SIZE - conv.top), named(k, "x", across * SIZE - conv.left)
 
-            def read(image: Image, i: Index, j: Index, c: Index) -> Expr:
+            def read(image: Piece, i: Index, j: Index, c: Index) -> Expr:
                 return image.load(n, y + i, x + j, c)
 
-            def read_if_inside(image: Image, i: Index, j: Index, c: Index) -> Expr:
+            def read_if_inside(image: Piece, i: Index, j: Index, c: Index) -> Expr:
                 inside = tirx.all(y + i >= 0, y + i < conv.rows, x + j >= 0, x + j < conv.columns)
                 return tirx.if_then_else(inside, read(image, i, j, c), const(0.0, "float32"))
 
-            def patch(read: Callable[[Image, Index, Index, Index], Expr]) -> None:
+            def patch(read: Callable[[Piece, Index, Index, Index], Expr]) -> None:
                 for image in images:
                     self._patch(t, image, partial(read, image))
 
@@ -133,7 +124,7 @@ class _Part:
         with k.serial(SIDE**2, name="p") as p:
             cover(k, extent, self.tile.lanes, lambda i: k.store(self.patches, (p, first + i), 0))
 
-    def _patch(self, t: Expr, image: Image, read: Callable[[Index, Index, Index], Expr]) -> None:
+    def _patch(self, t: Expr, image: Piece, read: Callable[[Index, Index, Index], Expr]) -> None:
         """The channels of an image: read(i, j, c) is a vector of those of row i and column j."""
         k, lanes = self.k, self.tile.lanes
         first = t * self.conv.channels + image.first

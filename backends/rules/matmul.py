@@ -12,11 +12,13 @@ from tilewright.backends.kernels.amx_between import LEVEL
 from tilewright.backends.kernels.amx_bytes import STEP, bytes_tile_on_amx
 from tilewright.backends.kernels.amx_gemm import tile_on_amx
 from tilewright.backends.kernels.amx_pieces import pieces_tile
+from tilewright.backends.kernels.gemm import worth_sharing
 from tilewright.backends.kernels.group import Group, Layout
 from tilewright.backends.kernels.loops import Expr, Index, index
+from tilewright.backends.kernels.made import made_rows
 from tilewright.backends.kernels.matmul import matmul
 from tilewright.backends.kernels.packing import pack_b, packed_b_shape
-from tilewright.backends.kernels.packing_pieces import pack_pieces, packed_pieces_shape
+from tilewright.backends.kernels.packing_pieces import SIDE, pack_pieces, packed_pieces_shape
 from tilewright.backends.kernels.packing_quads import pack_quads, packed_quads_shape
 from tilewright.backends.kernels.pairs import has_pairs
 from tilewright.backends.kernels.quads import has_quads
@@ -24,6 +26,7 @@ from tilewright.backends.kernels.ranges import product as count
 from tilewright.backends.kernels.scaled import pack_scaled_b, packed_scaled_b_shape
 from tilewright.backends.kernels.tile import Ahead, Tile, Vectors, choose_tile
 from tilewright.backends.rules.operands import unsuited
+from tilewright.backends.rules.pieces import is_made_in_vectors, joined_for, pieces_of
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.graph import Value
 from tilewright.ir.quads import QUAD
@@ -40,7 +43,8 @@ def declines(group: Group) -> str:
         return "sums nothing"
     if right.rank != 2 or not group.is_weight(right) or left.rank < 2:
         return "its right operand is not a constant matrix"
-    return "" if left in group.body.inputs else "its left operand is computed on the way"
+    made = left.dtype == "float32" and isinstance(left.shape[-1], int) and is_made_in_vectors(left, 1)
+    return "" if left in group.body.inputs or made else "its left operand is computed on the way"
 
 
 def _is_in_quads(group: Group, left: Value, right: Value) -> bool:
@@ -57,27 +61,26 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     depth, columns = (int(d) for d in right.shape)
     tile, layout = _stored(group, left, right)
     layouts = {right: layout}
-    group.place(layouts, node.results[0])
+    group.place(layouts, node.results[0], joined_for(left))
     leading = group.shape(left)[:-1]
     rows = count(leading)
-    flat = group.k.view(group.inputs[left], (rows, depth))
     finish = group.finisher(node.results[0])
+    ahead = rows_ahead(group, node.results[0], columns, level=LEVEL if tile.amx else 1)
 
     def store(i: Expr, j: Expr, value: Expr) -> None:
         finish((*unflatten(i, leading), j), value)
 
-    matmul(
-        group.k,
-        tile,
-        rows,
-        columns,
-        depth,
-        flat,
-        group.inputs[right],
-        store,
-        rows_ahead(group, node.results[0], columns, level=LEVEL if tile.amx else 1),
-        scaled=group.is_scaled(right),
-    )
+    multiply = partial(matmul, group.k, tile, columns=columns, depth=depth, b=group.inputs[right],
+                       scaled=group.is_scaled(right))  # fmt: skip
+    if left in group.inputs:
+        multiply(rows=rows, a=group.k.view(group.inputs[left], (rows, depth)), store=store, ahead=ahead)
+        return layouts
+    unit, worth = SIDE if tile.amx else tile.rows, worth_sharing(rows, columns, depth)
+    with made_rows(group.k, tile.lanes, leading, pieces_of(group, left), unit, worth) as (top, height, made):
+        multiply(
+            rows=height, a=made, store=lambda i, j, value: store(top + i, j, value),
+            ahead=ahead and (lambda r, c: ahead(top + r, c)), shared=False,
+        )  # fmt: skip
     return layouts
 
 

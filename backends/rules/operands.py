@@ -46,34 +46,6 @@ def is_elementwise(image: Value) -> bool:
     return alike and all(node.op.kind is Kind.ELEMENTWISE for node in nodes)
 
 
-def is_made_in_vectors(image: Value, lanes: int) -> bool:
-    """Whether vectors of channels, which come last, are computed where they are needed: also of images that are joined.
-
-    Each of these has `lanes` channels at least.
-    """
-    nodes = Graph((), (image,)).nodes
-    joints = [node for node in nodes if _joins_channels(node, lanes)]
-    others = [node for node in nodes if node not in joints]
-    return len(joints) <= 1 and all(n.op.kind is Kind.ELEMENTWISE or _resizes_places(n) for n in others)
-
-
-def joint_of(image: Value) -> Node | None:
-    """The concatenation that helps to make it."""
-    return next((node for node in Graph((), (image,)).nodes if node.op.name == "concat"), None)
-
-
-def _joins_channels(node: Node, lanes: int) -> bool:
-    last = node.op.name == "concat" and node.attrs["axis"] == node.results[0].rank - 1
-    return last and all(isinstance(v.shape[-1], int) and v.shape[-1] >= lanes for v in node.inputs)
-
-
-def _resizes_places(node: Node) -> bool:
-    """To the nearest ones, and not along the channels."""
-    if node.op.name != "resize" or node.attrs["mode"] != "nearest":
-        return False
-    return dims.equal(node.inputs[0].shape[-1], node.results[0].shape[-1])
-
-
 def has_planes(image: Value) -> bool:
     """Whether it is a transpose of an image of few channels, which come first, with elementwise operators around it."""
     nodes = Graph((), (image,)).nodes

@@ -10,8 +10,8 @@ from tilewright.backends.kernels.group import Group, Layout
 from tilewright.backends.kernels.loops import Expr, Index
 from tilewright.backends.kernels.packing_winograd import SIZE, TAPS, pack_winograd, packed_winograd_shape
 from tilewright.backends.kernels.tile import Vectors, choose_tile
-from tilewright.backends.kernels.winograd import Image, Winograd, winograd
-from tilewright.backends.rules.operands import is_made_in_vectors, joint_of
+from tilewright.backends.kernels.winograd import Winograd, winograd
+from tilewright.backends.rules.pieces import is_made_in_vectors, joined_for, pieces_of
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.graph import Node, Value
 
@@ -69,32 +69,14 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     tile = choose_tile(Vectors.of(group.target), conv.outputs)
     shape = packed_winograd_shape(conv.outputs, conv.channels, tile.columns)
     layouts = {weights: Layout(partial(pack_winograd, columns=tile.columns), shape)}
-    joint = joint_of(image)
-    group.place(layouts, node.results[0], joint.results[0] if joint else None)
+    group.place(layouts, node.results[0], joined_for(image))
     finish = group.finisher(node.results[0])
 
     def store(n: Index, y: Index, x: Index, o: Index, value: Expr) -> None:
         finish((n, y, x, o), value + group.tensors[bias[0]](o) if bias else value)
 
-    winograd(group.k, tile, conv, _images(group, image, joint), group.inputs[weights], store)
+    winograd(group.k, tile, conv, pieces_of(group, image), group.inputs[weights], store)
     return layouts
-
-
-def _images(group: Group, image: Value, joint: Node | None) -> list[Image]:
-    """What the image consists of: what `joint` joins, with the operators that follow."""
-    read, channels = group.tensors[image], image.shape[-1]
-    if joint is None:
-        return [Image(0, int(channels), read)]
-    joined, images, first = group.tensors[joint.results[0]], list[Image](), 0
-    for value in joint.inputs:
-
-        def load(n: Index, y: Index, x: Index, c: Index, value: Value = value, first: int = first) -> Expr:
-            joined.bind(lambda n, y, x, at: group.tensors[value](n, y, x, at - first))
-            return read(n, y, x, first + c)
-
-        images.append(Image(first, int(value.shape[-1]), load))
-        first += int(value.shape[-1])
-    return images
 
 
 def _sizes(group: Group, node: Node) -> Winograd:

@@ -12,6 +12,7 @@ from tests.backends.compiling import assert_same, compiled, drawn, named
 from tilewright.backends import compile_graph, parse_target
 from tilewright.backends.kernels.conv_last import ConvLast, tile_of
 from tilewright.backends.kernels.patches import Axis
+from tilewright.backends.kernels.scaled import is_worth_scaling
 from tilewright.backends.kernels.tile import Vectors
 from tilewright.ir import Graph, Value, apply, constant, dims, input_value, tensor
 from tilewright.ir.errors import InputError
@@ -318,20 +319,63 @@ def test_images_joined_before_a_convolution_with_few_places(rows: int, target: s
     assert_same(graph, model, drawn(graph, {"n": 2}))
 
 
-def test_what_is_made_before_a_convolution_that_reads_it_again() -> None:
-    """Small images, those of few channels, what is costly, and windows that are not of 3 x 3."""
+ROWS_MADE: dict[str, tuple[tuple[Any, ...], int]] = {
+    "an image": (("n", "h", "w"), 24),
+    "an image of known size, for AMX": (("n", 24, 30), 160),
+    "rows of a batch": ((3, "n"), 33),
+    "rows": ((1500,), 64),
+}
+
+
+@pytest.mark.parametrize("target", ["llvm -mcpu=native", "llvm -mcpu=haswell"])
+@pytest.mark.parametrize("name", ROWS_MADE)
+def test_rows_that_are_scaled_and_joined_before_a_product(name: str, target: str) -> None:
+    leading, outputs = ROWS_MADE[name]
+    left, right, scale = given(left=(*leading, 90), right=(*leading, 35), scale=(*leading, 1))
+    joined = apply("concat", apply("mul", left, scale), right, left, axis=len(leading))
+    rows = apply("maximum", apply("add", joined, weight(215)), constant(0, FLOAT))
+    graph = named([apply("add", apply("matmul", rows, weight(215, outputs)), weight(outputs))], [left, right, scale])
+    model = compile_graph(fuse(graph), parse_target(target), threads=2)
+    assert len(model.program.kernels()) == 1
+    for sizes in ({"n": 1, "h": 1, "w": 1}, {"n": 2, "h": 11, "w": 36}, {"n": 700, "h": 2, "w": 1}):
+        assert_same(graph, model, drawn(graph, sizes))
+
+
+@pytest.mark.parametrize("target", ["llvm -mcpu=native", "llvm -mcpu=haswell"])
+def test_rows_that_are_made_before_a_product_with_stored_integers(target: str) -> None:
+    """A matrix that is just large enough to be stored so, and just small enough to be read for some rows at once."""
+    x, y = given(x=("n", 96, 600), y=("n", 96, 424))
+    integers = np.random.default_rng(1).integers(-127, 128, (1024, 128))
+    assert is_worth_scaling(integers.astype(FLOAT))
+    graph = named([apply("matmul", apply("concat", x, y, axis=2), constant(integers, FLOAT))], [x, y])
+    model = compile_graph(fuse(graph), parse_target(target), threads=2)
+    assert len(model.program.kernels()) == 1
+    assert_same(graph, model, drawn(graph, {"n": 2}))
+
+
+def test_what_is_made_before_a_contraction_that_reads_it_again() -> None:
+    """Small images, those of few channels, what is costly, windows that are not of 3 x 3, and large matrices."""
     plain, few, small = given(plain=("n", "h", "w", 32), few=("n", "h", "w", 8), small=("n", 20, 20, 32))
     scaled = [apply("mul", x, weight(32)) for x in (plain, small)]
-    readers = {
-        "large": (scaled[0], weight(32, 32, 3, 3), 1),
-        "small": (scaled[1], weight(32, 32, 3, 3), 2),
-        "few channels": (apply("concat", few, plain, axis=3), weight(32, 40, 3, 3), 2),
-        "costly": (apply("exp", plain), weight(32, 32, 3, 3), 2),
-        "other windows": (scaled[0], weight(32, 32, 3, 5), 2),
+    few_and_plain = apply("concat", few, plain, axis=3)
+
+    def windows(image: Value, *kernel: int) -> Value:
+        return apply("conv", image, weight(*kernel), **PLAIN_3x3)
+
+    results = {
+        "large": (windows(scaled[0], 32, 32, 3, 3), 1),
+        "small": (windows(scaled[1], 32, 32, 3, 3), 2),
+        "few channels": (windows(few_and_plain, 32, 40, 3, 3), 2),
+        "costly": (windows(apply("exp", plain), 32, 32, 3, 3), 2),
+        "other windows": (windows(scaled[0], 32, 32, 3, 5), 2),
+        "large rows": (apply("matmul", scaled[0], weight(32, 64)), 1),
+        "small rows": (apply("matmul", scaled[1], weight(32, 64)), 2),
+        "rows of few channels": (apply("matmul", few_and_plain, weight(40, 64)), 2),
+        "costly rows": (apply("matmul", apply("exp", plain), weight(32, 64)), 2),
+        "a large matrix": (apply("matmul", scaled[0], weight(32, 5000)), 2),
     }
-    for name, (image, kernel, count) in readers.items():
-        graph = named([apply("conv", image, kernel, **PLAIN_3x3)], [plain, few, small])
-        assert len(fuse(graph).nodes) == count, name
+    for name, (result, count) in results.items():
+        assert len(fuse(named([result], [plain, few, small])).nodes) == count, name
 
 
 SEPARABLE: dict[str, tuple[tuple[Any, ...], int, tuple[int, int], dict[str, Any]]] = {

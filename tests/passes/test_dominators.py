@@ -8,7 +8,7 @@ from hypothesis import given
 from tests.strategies import graphs
 from tilewright.ir import Array, Graph
 from tilewright.ir.parse import parse
-from tilewright.passes.fuse import post_dominators
+from tilewright.passes.dominators import post_dominators
 
 END = "end"
 
