@@ -148,6 +148,37 @@ def sum_over_count(match: Match, x: Value, c: Value, total: Value) -> Replacemen
     return match.fit(match.apply("reduce_mean", x, **total.node.attrs))
 
 
+@rule(lambda p, x, w: p.reduce_mean(p.matmul(x, p.constant(w))))
+def mean_of_product(match: Match, x: Value, w: Value) -> Replacement:
+    return _product_of_mean(match, x, w)
+
+
+@rule(lambda p, x, w: p.reduce_mean(p.matmul(x, p.constant(w))), shared=True)
+def mean_beside_product(match: Match, x: Value, w: Value) -> Replacement:
+    """Worth it even where the product is needed, if its rows are longer than those that it is made of."""
+    if not isinstance(x.shape[-1], int) or x.shape[-1] > w.shape[-1]:
+        return Decline("something else reads the product, whose rows are short")
+    return _product_of_mean(match, x, w)
+
+
+@rule(lambda p, x, w, b: p.reduce_mean(p.add(p.matmul(x, p.constant(w)), p.constant(b))))
+def mean_of_biased_product(match: Match, x: Value, w: Value, b: Value) -> Replacement:
+    if any(size != 1 for size in b.shape[:-1]):
+        return Decline("what is added differs from row to row")
+    mean = _product_of_mean(match, x, w)
+    return mean if isinstance(mean, Decline) else match.apply("add", mean, b)
+
+
+def _product_of_mean(match: Match, x: Value, w: Value) -> Replacement:
+    """Of rows, which have a mean before they are multiplied, too."""
+    assert match.root.node is not None
+    attrs = match.root.node.attrs
+    if w.rank != 2 or x.rank < 2 or x.dtype not in FLOATS or x.rank - 1 in attrs["axes"]:
+        return Decline("the mean is not one of rows of floats that a matrix multiplies")
+    mean = match.apply("reduce_mean", x, **attrs)
+    return match.apply("matmul", mean, w)
+
+
 @rule(lambda p, x: p.reciprocal(p.add(p.exp(p.neg(x)), 1)))
 def written_out_sigmoid(match: Match, x: Value) -> Replacement:
     return match.fit(match.apply("sigmoid", x))
@@ -190,5 +221,8 @@ RULES = (
     division_by_root,
     division_by_constant,
     sum_over_count,
+    mean_of_product,
+    mean_beside_product,
+    mean_of_biased_product,
     written_out_sigmoid,
 )
