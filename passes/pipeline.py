@@ -26,6 +26,7 @@ from tilewright.passes.resize_by_axes import resize_by_axes
 from tilewright.passes.rms_norm import rms_norm
 from tilewright.passes.share_subexpressions import share_subexpressions
 from tilewright.passes.simplify import simplify
+from tilewright.passes.slices_by_reader import slices_by_reader
 from tilewright.passes.softmax import softmax
 
 Pass: TypeAlias = Callable[[Graph], Graph]
@@ -60,6 +61,7 @@ PIPELINE: tuple[Pass, ...] = (
     fold_constants,
     share_subexpressions,
     last_bits,
+    slices_by_reader,
     fuse,
 )
 

@@ -93,10 +93,21 @@ def _is_large(value: Value, least: int) -> bool:
 
 
 def _makes_vectors(nodes: Sequence[Node], most: int) -> bool:
-    """Whether these are cheap for a vector of channels, which last: elementwise, resized, or joined of few."""
+    """Whether these are cheap for a vector of channels, which last: elementwise, resized, cut out, or joined of few."""
     if any(map(is_costly, nodes)) or sum(node.op.name == "concat" for node in nodes) > 1:
         return False
-    return all(n.op.kind is Kind.ELEMENTWISE or _resizes_by_whole_numbers(n) or _joins_channels(n, most) for n in nodes)
+    return all(
+        node.op.kind is Kind.ELEMENTWISE
+        or _resizes_by_whole_numbers(node)
+        or _joins_channels(node, most)
+        or _takes_neighbours(node)
+        for node in nodes
+    )
+
+
+def _takes_neighbours(node: Node) -> bool:
+    """A slice without steps."""
+    return node.op.name == "slice" and set(node.attrs["steps"]) == {1}
 
 
 def _resizes_by_whole_numbers(node: Node) -> bool:

@@ -18,7 +18,14 @@ def is_made_in_vectors(value: Value, lanes: int) -> bool:
     nodes = Graph((), (value,)).nodes
     joints = [node for node in nodes if _joins_channels(node, lanes)]
     others = [node for node in nodes if node not in joints]
-    return len(joints) <= 1 and all(n.op.kind is Kind.ELEMENTWISE or _resizes_places(n) for n in others)
+    return len(joints) <= 1 and all(
+        n.op.kind is Kind.ELEMENTWISE or _resizes_places(n) or _takes_neighbours(n) for n in others
+    )
+
+
+def _takes_neighbours(node: Node) -> bool:
+    """A slice without steps."""
+    return node.op.name == "slice" and set(node.attrs["steps"]) == {1}
 
 
 def _joins_channels(node: Node, lanes: int) -> bool:

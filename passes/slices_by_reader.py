@@ -1,0 +1,60 @@
+"""Slices that each reader takes by itself, also in place of splits: fusion then copies none of them.
+
+A slice that several kernels read would be a kernel of its own, which writes what these read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tilewright.ir import dims
+from tilewright.ir.graph import Graph, Node, Value, apply
+from tilewright.ir.op import Kind
+from tilewright.passes.prologues import prepares
+
+
+def slices_by_reader(graph: Graph) -> Graph:
+    """The graph with slices for splits, and one for each reader whose kernel may have it."""
+    sliced = graph.map_nodes(lambda node, inputs: _slices(node, inputs[0]) if node.op.name == "split" else None)
+
+    def visit(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+        own = {v: _again(new) for v, new in zip(node.inputs, inputs, strict=True) if _is_worth_own(sliced, node, v)}
+        if not own:
+            return None
+        return node.with_inputs([own.get(v, new) for v, new in zip(node.inputs, inputs, strict=True)]).results
+
+    return sliced.map_nodes(visit)
+
+
+def _slices(split: Node, x: Value) -> list[Value]:
+    """The results of a split of x."""
+    axis, found = split.attrs["axis"], list[Value]()
+    first: dims.Dim = 0
+    for result in split.results:
+        starts = tuple(first if a == axis else 0 for a in range(x.rank))
+        steps = (1,) * x.rank
+        found.append(apply("slice", x, starts=starts, sizes=result.shape, steps=steps, source=split.source))
+        first = dims.add(first, result.shape[axis])
+    return found
+
+
+def _again(value: Value) -> Value:
+    assert value.node is not None
+    return value.node.with_inputs(value.node.inputs).results[0]
+
+
+def _is_worth_own(graph: Graph, reader: Node, value: Value) -> bool:
+    if not value.made_by("slice") or value.node is None:
+        return False
+    shared = graph.is_output(value) or len(set(graph.readers.get(value, ()))) > 1
+    return shared and _takes(reader, value.node)
+
+
+def _takes(reader: Node, slice: Node) -> bool:
+    """Whether the kernel of a reader computes a slice on the way."""
+    kind, is_first = reader.op.kind, reader.inputs[0] is slice.results[0]
+    if reader.op.name == "reshape":
+        return False  # is in no kernel
+    if kind is Kind.CONTRACTION:
+        return reader.op.name == "attention" or (is_first and prepares([slice], reader, splits_images=False))
+    return kind in (Kind.ELEMENTWISE, Kind.INJECTIVE) or (kind is Kind.REDUCTION and is_first)
