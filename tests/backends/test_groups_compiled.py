@@ -17,6 +17,7 @@ from tilewright.backends.kernels.tile import Vectors
 from tilewright.ir import Graph, Value, apply, constant, dims, input_value, tensor
 from tilewright.ir.errors import InputError
 from tilewright.passes.fuse import Fuse, fuse
+from tilewright.passes.slices_by_reader import slices_by_reader
 
 FLOAT = "float32"
 DTYPES = ("float16", "bfloat16", "float64")
@@ -351,6 +352,21 @@ def test_rows_that_are_made_before_a_product_with_stored_integers(target: str) -
     model = compile_graph(fuse(graph), parse_target(target), threads=2)
     assert len(model.program.kernels()) == 1
     assert_same(graph, model, drawn(graph, {"n": 2}))
+
+
+@pytest.mark.parametrize("target", ["llvm -mcpu=native", "llvm -mcpu=haswell"])
+def test_parts_of_an_image_are_copied_by_no_kernel(target: str) -> None:
+    """A convolution takes one of two parts, and a product both, joined with what the convolution makes."""
+    (x,) = given(x=("n", "h", "w", 53))
+    sizes, steps = (*x.shape[:3], 25), (1, 1, 1, 1)
+    first, second = (apply("slice", x, starts=(0, 0, 0, at), sizes=sizes, steps=steps) for at in (3, 28))
+    y = apply("maximum", apply("conv", second, weight(20, 25, 3, 3), weight(20), **PLAIN_3x3), constant(0, FLOAT))
+    joined = apply("concat", first, second, y, axis=3)
+    graph = named([apply("matmul", joined, weight(70, 40))], [x])
+    model = compile_graph(fuse(slices_by_reader(graph)), parse_target(target), threads=2)
+    assert len(model.program.kernels()) == 2
+    for numbers in ({"n": 1, "h": 1, "w": 1}, {"n": 2, "h": 13, "w": 30}):
+        assert_same(graph, model, drawn(graph, numbers))
 
 
 def test_what_is_made_before_a_contraction_that_reads_it_again() -> None:
