@@ -1,4 +1,4 @@
-"""Rules for convolutions: zeros around an image that it adds itself, taps that read only these, joined images."""
+"""Rules for windows: zeros around an image that a convolution adds itself, taps that read only these, joined images."""
 
 from __future__ import annotations
 
@@ -121,6 +121,21 @@ def _sum_over_parts(match: Match, joined: Value, w: Value, *bias: Value) -> Repl
     return total
 
 
+@rule(lambda p: p.op(("max_pool", "avg_pool"), p.concat(...).named("joined")))
+def pool_of_concat(match: Match, joined: Value) -> Replacement:
+    """The pools of the parts are joined, which are smaller, and which the next product or convolution joins itself."""
+    assert joined.node is not None
+    attrs, axis = match.node.attrs, joined.node.attrs["axis"]
+    if axis != (joined.rank - 1 if attrs["channels_last"] else 1):
+        return Decline("the parts are not channels")
+    if len(joined.node.inputs) > _PARTS:
+        return Decline("there are many parts")
+    if set(attrs["strides"]) == {1}:
+        return Decline("the pools are about as large as the parts")
+    pools = [match.apply(match.node.op.name, part, **attrs) for part in joined.node.inputs]
+    return match.apply("concat", *pools, axis=axis)
+
+
 RULES = (
     padding_in_conv,
     padding_in_biased_conv,
@@ -128,4 +143,5 @@ RULES = (
     taps_on_padding_with_bias,
     conv_of_concat,
     biased_conv_of_concat,
+    pool_of_concat,
 )
