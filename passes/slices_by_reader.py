@@ -14,8 +14,12 @@ from tilewright.passes.prologues import prepares
 
 
 def slices_by_reader(graph: Graph) -> Graph:
-    """The graph with slices for splits, and one for each reader whose kernel may have it."""
-    sliced = graph.map_nodes(lambda node, inputs: _slices(node, inputs[0]) if node.op.name == "split" else None)
+    """The graph with slices for splits, and one for each reader whose kernel may have it.
+
+    Slices come behind reshapes, which are in no kernel, where these divide the last axis, as into the heads of an
+    attention.
+    """
+    sliced = graph.map_nodes(_plain_slices)
 
     def visit(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
         own = {v: _again(new) for v, new in zip(node.inputs, inputs, strict=True) if _is_worth_own(sliced, node, v)}
@@ -24,6 +28,31 @@ def slices_by_reader(graph: Graph) -> Graph:
         return node.with_inputs([own.get(v, new) for v, new in zip(node.inputs, inputs, strict=True)]).results
 
     return sliced.map_nodes(visit)
+
+
+def _plain_slices(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
+    if node.op.name == "split":
+        return _slices(node, inputs[0])
+    if node.op.name == "reshape" and (behind := _slice_behind(node, inputs[0])) is not None:
+        return (behind,)
+    return None
+
+
+def _slice_behind(reshape: Node, cut: Value) -> Value | None:
+    """A reshape of a slice as a slice of a reshape: where it is of the last axis, which is divided into equal parts."""
+    if not cut.made_by("slice") or cut.node is None or reshape.results[0].rank != cut.rank + 1:
+        return None
+    x, attrs, shape = cut.node.inputs[0], cut.node.attrs, reshape.results[0].shape
+    *outer, whole = x.shape
+    width, start = shape[-1], attrs["starts"][-1]
+    if not dims.same_shape((*outer, attrs["sizes"][-1]), cut.shape) or not dims.same_shape(outer, shape[:-2]):
+        return None
+    known = all(isinstance(size, int) for size in (whole, width, start))
+    if not known or set(attrs["steps"]) != {1} or width == 0 or whole % width or start % width:
+        return None
+    divided = apply("reshape", x, shape=(*outer, whole // width, width), source=reshape.source)
+    starts, steps = (*(0 for _ in outer), start // width, 0), (1,) * len(shape)
+    return apply("slice", divided, starts=starts, sizes=shape, steps=steps, source=cut.node.source)
 
 
 def _slices(split: Node, x: Value) -> list[Value]:
