@@ -9,7 +9,7 @@ import numpy as np
 from tests.strategies import random_array
 from tilewright.backends import CompiledModel, compile_graph, parse_target
 from tilewright.backends.target import Target
-from tilewright.ir import Array, Graph, Value
+from tilewright.ir import Array, Graph, Value, constant, input_value, tensor
 from tilewright.ir.interpret import run
 from tilewright.ir.op import Kind
 from tilewright.ir.types import FLOATS, dtype_name
@@ -31,6 +31,17 @@ def compiled(graph: Graph, target: Target = TARGET, *, strict: bool = True) -> C
 
 def named(outputs: Sequence[Value], inputs: Sequence[Value]) -> Graph:
     return Graph(tuple(inputs), tuple(outputs), tuple(f"y{i}" for i in range(len(outputs))))
+
+
+def given(**shapes: Sequence[object]) -> list[Value]:
+    """Inputs of float32."""
+    return [input_value(name, tensor("float32", *shape)) for name, shape in shapes.items()]
+
+
+def weight(*shape: int) -> Value:
+    """Small numbers of both signs, the same each time."""
+    size = int(np.prod(shape))
+    return constant((np.arange(size) % 13 - 6).reshape(shape) / 7, "float32")
 
 
 def drawn(graph: Graph, sizes: Mapping[str, int], seed: int = 0) -> dict[str, Array]:

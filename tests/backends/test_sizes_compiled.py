@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import tilewright as tw
-from tests.backends.compiling import assert_same, compiled, drawn, named
+from tests.backends.compiling import assert_same, compiled, drawn, named, weight
 from tests.frontend.onnx_text import model
 from tilewright.backends import CompiledModel
 from tilewright.ir import Graph, Value, apply, constant, dims, input_value, tensor
@@ -19,11 +19,6 @@ from tilewright.ir.errors import InputError
 WIDTHS = (1, 15, 16, 17, 33)
 KNOWN = (1, 16, 33)
 FLOAT = "float32"
-
-
-def weight(*shape: int) -> Value:
-    size = int(np.prod(shape))
-    return constant((np.arange(size) % 13 - 6).reshape(shape) / 7, FLOAT)
 
 
 def check(inputs: Sequence[Value], outputs: Sequence[Value], sizes: Sequence[Mapping[str, int]]) -> CompiledModel:
