@@ -185,6 +185,11 @@ class _Groups:
             return None
         return anchor if node in self._makers(anchor.inputs[0], self.members[tail]) else None
 
+    def _lead_only_to(self, contraction: Node, makers: Sequence[Node]) -> bool:
+        """Whether nothing behind the contraction reads what its operand is made of."""
+        read = (reader for node in makers for v in node.results for reader in self.graph.readers.get(v, ()))
+        return all(reader is contraction or reader in makers for reader in read)
+
     @staticmethod
     def _makers(value: Value, members: Sequence[Node]) -> list[Node]:
         """Those of `members` that `value` is made by."""
@@ -217,6 +222,9 @@ class _Groups:
             return all(n.op.name in moves for n in self.members[producer])
         if (contraction := self._prepared_for(reader)) is not None:
             before = self._makers(contraction.inputs[0], self.members[self.tail[reader]])
+            joins = any(n.op.name == "concat" for n in self.members[producer])
+            if joins and not self._lead_only_to(contraction, before):
+                return False
             return self._prepares([*before, *self.members[producer]], contraction)
         if any(n.op.name == "concat" for n in self.members[producer]):
             return False

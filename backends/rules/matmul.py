@@ -26,7 +26,7 @@ from tilewright.backends.kernels.ranges import product as count
 from tilewright.backends.kernels.scaled import pack_scaled_b, packed_scaled_b_shape
 from tilewright.backends.kernels.tile import Ahead, Tile, Vectors, choose_tile
 from tilewright.backends.rules.operands import unsuited
-from tilewright.backends.rules.pieces import is_made_in_vectors, joined_for, pieces_of
+from tilewright.backends.rules.pieces import is_made_in_vectors, pieces_of
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.graph import Value
 from tilewright.ir.quads import QUAD
@@ -61,7 +61,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     depth, columns = (int(d) for d in right.shape)
     tile, layout = _stored(group, left, right)
     layouts = {right: layout}
-    group.place(layouts, node.results[0], joined_for(left))
+    group.place(layouts, node.results[0])
     leading = group.shape(left)[:-1]
     rows = count(leading)
     finish = group.finisher(node.results[0])

@@ -40,22 +40,22 @@ def _resizes_places(node: Node) -> bool:
     return dims.equal(node.inputs[0].shape[-1], node.results[0].shape[-1])
 
 
-def joined_for(value: Value) -> Value | None:
-    """The concatenation that helps to make it, which is to be `held` until `pieces_of` asks for its pieces."""
-    return next((node.results[0] for node in Graph((), (value,)).nodes if node.op.name == "concat"), None)
-
-
 def pieces_of(group: Group, value: Value) -> list[Piece]:
     """What is joined, with the operators that follow, or all of the value."""
-    read, joint = group.tensors[value], joined_for(value)
-    if joint is None or joint.node is None:
+    read = group.tensors[value]
+    joint = next((node for node in Graph((), (value,)).nodes if node.op.name == "concat"), None)
+    if joint is None:
         return [Piece(0, int(value.shape[-1]), read)]
-    joined, pieces, first = group.tensors[joint], list[Piece](), 0
-    for operand in joint.node.inputs:
+    joined, pieces, first = group.tensors[joint.results[0]], list[Piece](), 0
+    whole = joined.reader
+    assert whole is not None
+    for operand in joint.inputs:
 
         def load(*index: Index, operand: Value = operand, first: int = first) -> Expr:
             joined.bind(lambda *at: group.tensors[operand](*at[:-1], at[-1] - first))
-            return read(*index[:-1], first + index[-1])
+            element = read(*index[:-1], first + index[-1])
+            joined.bind(whole)
+            return element
 
         pieces.append(Piece(first, int(operand.shape[-1]), load))
         first += int(operand.shape[-1])

@@ -11,7 +11,7 @@ from tilewright.backends.kernels.loops import Expr, Index
 from tilewright.backends.kernels.packing_winograd import SIZE, TAPS, pack_winograd, packed_winograd_shape
 from tilewright.backends.kernels.tile import Vectors, choose_tile
 from tilewright.backends.kernels.winograd import Winograd, winograd
-from tilewright.backends.rules.pieces import is_made_in_vectors, joined_for, pieces_of
+from tilewright.backends.rules.pieces import is_made_in_vectors, pieces_of
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.graph import Node, Value
 
@@ -69,7 +69,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     tile = choose_tile(Vectors.of(group.target), conv.outputs)
     shape = packed_winograd_shape(conv.outputs, conv.channels, tile.columns)
     layouts = {weights: Layout(partial(pack_winograd, columns=tile.columns), shape)}
-    group.place(layouts, node.results[0], joined_for(image))
+    group.place(layouts, node.results[0])
     finish = group.finisher(node.results[0])
 
     def store(n: Index, y: Index, x: Index, o: Index, value: Expr) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.backends.compiling import assert_same, drawn, given, named, weight
+from tests.backends.compiling import assert_same, compiled, drawn, given, named, weight
 from tilewright.backends import compile_graph, parse_target
 from tilewright.backends.kernels.scaled import is_worth_scaling
 from tilewright.ir import Value, apply, constant, dims
@@ -192,6 +192,19 @@ def test_parts_of_an_image_are_copied_by_no_kernel(target: str) -> None:
     assert len(model.program.kernels()) == 2
     for numbers in ({"n": 1, "h": 1, "w": 1}, {"n": 2, "h": 13, "w": 30}):
         assert_same(graph, model, drawn(graph, numbers))
+
+
+@pytest.mark.parametrize("taps", [1, 3])
+def test_what_is_joined_before_a_contraction_and_read_after_it(taps: int) -> None:
+    """By way of an operator that both read: the images are joined first."""
+    x, y = given(x=("n", "h", "w", 20), y=("n", "h", "w", 28))
+    joined = apply("concat", x, y, axis=3)
+    scaled = apply("mul", joined, constant(0.1, FLOAT))
+    image = apply("maximum", joined, scaled)
+    kernel = weight(48, 48, 3, 3) if taps == 3 else weight(48, 48)
+    result = apply("matmul", image, kernel) if taps == 1 else apply("conv", image, kernel, **PLAIN_3x3)
+    graph = named([apply("add", result, scaled)], [x, y])
+    assert_same(graph, compiled(graph), drawn(graph, {"n": 1, "h": 9, "w": 11}))
 
 
 def test_what_is_made_before_a_contraction_that_reads_it_again() -> None:
