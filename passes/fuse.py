@@ -95,7 +95,7 @@ class _Groups:
             if end is None or len(node.results) > 1:
                 return
             between = self._between(node, end)
-            if between is None or not all(self._follows(node, n) for n in between):
+            if between is None or not all(self._follows(node, n) for n in between) or self._reads_packed(node, between):
                 return
             if self._is_long([*self.members[node], *between]):
                 return
@@ -138,6 +138,13 @@ class _Groups:
             and start.op.name != "transpose"
             and self.graph.uses(start.results[0]) == 1  # nothing reads it at the place it had before
         )
+
+    def _reads_packed(self, tail: Node, nodes: Iterable[Node]) -> bool:
+        """Whether some read the weights of the group's contraction, which has them in another layout."""
+        anchor = self.anchor(tail)
+        if anchor is None or anchor.op.kind is not Kind.CONTRACTION or not anchor.inputs[1].is_constant:
+            return False
+        return any(anchor.inputs[1] in node.inputs for node in nodes)
 
     def absorb(self, node: Node) -> None:
         """Compute the group that ends with `node` inside its only reader, where that costs little."""

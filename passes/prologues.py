@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from tilewright.ir import dims
 from tilewright.ir.graph import Node, Value
 from tilewright.ir.op import Kind
+from tilewright.ir.vectors import made_in_vectors
 from tilewright.passes.costly import is_costly, is_scalar
 
 SPLIT_OUTPUTS, SPLIT_TERMS = 16, 64  # of a convolution with which splitting its image pays
@@ -24,6 +25,7 @@ CHANNELS = 16  # at least, of what is computed or joined on the way to a contrac
 JOINED_IMAGES = 6  # at most, that one convolution reads as one: each has loops of its own there
 JOINED_ROWS = 32  # and that one product does
 LARGE_ROWS = 1 << 16  # elements of such rows that are better not written and read again
+READS = 12  # of elements for one that is made, at most: kernels with long expressions take long to compile
 MATRIX_OF_MADE = 1 << 17  # elements of a matrix that may be read again for each few rows that are made
 
 
@@ -32,6 +34,8 @@ def prepares(nodes: Sequence[Node], reader: Node, *, splits_images: bool) -> boo
 
     `splits_images`: whether the machine's convolutions read each element of an image once.
     """
+    if any(reader.inputs[1] in node.inputs for node in nodes):
+        return False  # which the contraction has in another layout
     if reader.op.name == "matmul":
         return _multiplies_many_rows(reader) and _makes_vectors(nodes, JOINED_ROWS)
     if _reads_colours(reader) and _turns_planes(nodes, reader.inputs[0].rank):
@@ -81,6 +85,8 @@ def _multiplies_many_rows(reader: Node) -> bool:
     alike = left.dtype == right.dtype == reader.results[0].dtype == "float32"
     if not alike or not has_constant_matrix(reader) or math.prod(right.shape) > MATRIX_OF_MADE:
         return False
+    if left.rank < 2 or not isinstance(left.shape[-1], int):
+        return False
     return min(right.shape) >= CHANNELS and _is_large(left, LARGE_ROWS)
 
 
@@ -93,38 +99,35 @@ def _is_large(value: Value, least: int) -> bool:
 
 
 def _makes_vectors(nodes: Sequence[Node], most: int) -> bool:
-    """Whether these are cheap for a vector of channels, which last: elementwise, resized, cut out, or joined of few."""
-    if any(map(is_costly, nodes)) or sum(node.op.name == "concat" for node in nodes) > 1:
+    """Whether these are cheap for a vector of channels, which last; they may join so many values."""
+    if any(map(is_costly, nodes)) or not made_in_vectors(nodes, CHANNELS):
         return False
-    return all(
-        node.op.kind is Kind.ELEMENTWISE
-        or _resizes_by_whole_numbers(node)
-        or _joins_channels(node, most)
-        or _takes_neighbours(node)
-        for node in nodes
-    )
-
-
-def _takes_neighbours(node: Node) -> bool:
-    """A slice without steps."""
-    return node.op.name == "slice" and set(node.attrs["steps"]) == {1}
+    joined = (len(node.inputs) for node in nodes if node.op.name == "concat")
+    whole = all(_resizes_by_whole_numbers(node) for node in nodes if node.op.name == "resize")
+    return whole and max(joined, default=0) <= most and _reads(nodes) <= READS
 
 
 def _resizes_by_whole_numbers(node: Node) -> bool:
-    """To the nearest places, but not along the channels."""
-    if node.op.name != "resize" or node.attrs["mode"] != "nearest" or len(node.inputs) > 1:
+    """As numbers that are known while compiling."""
+    (batch, *old, channels), (new_batch, *new, new_channels) = node.inputs[0].shape, node.results[0].shape
+    if len(node.inputs) > 1 or not dims.same_shape((batch, channels), (new_batch, new_channels)):
         return False
-    old, new = node.inputs[0].shape, node.results[0].shape
-    whole = all(isinstance(dims.floordiv(b, a), int) for a, b in zip(old[1:-1], new[1:-1], strict=True))
-    return whole and dims.equal(old[0], new[0]) and dims.equal(old[-1], new[-1])
+    factors = [dims.floordiv(b, a) for a, b in zip(old, new, strict=True)]
+    whole = [dims.product(pair) for pair in zip(old, factors, strict=True)]
+    return all(isinstance(factor, int) for factor in factors) and dims.same_shape(new, whole)
 
 
-def _joins_channels(node: Node, most: int) -> bool:
-    """A concatenation of at most so many values with channels enough for vectors."""
-    if node.op.name != "concat" or node.attrs["axis"] != node.results[0].rank - 1 or len(node.inputs) > most:
-        return False
-    channels = [v.shape[-1] for v in node.inputs]
-    return all(isinstance(count, int) and count >= CHANNELS for count in channels)
+def _reads(nodes: Sequence[Node]) -> int:
+    """How often an element of what the nodes make reads an element of anything: each use computes a value again."""
+    made: dict[Value, int] = {}
+    pending = set(nodes)
+    while pending:
+        ready = {n for n in pending if not any(v.node in pending for v in n.inputs)}
+        for node in ready:
+            each = [made.get(v, 1) for v in node.inputs]
+            made[node.results[0]] = max(each) if node.op.name == "concat" else sum(each)
+        pending -= ready
+    return max(made.values(), default=0)
 
 
 def _is_plain_conv(node: Node) -> bool:

@@ -175,6 +175,8 @@ def _product_of_mean(match: Match, x: Value, w: Value) -> Replacement:
     attrs = match.root.node.attrs
     if w.rank != 2 or x.rank < 2 or x.dtype not in FLOATS or x.rank - 1 in attrs["axes"]:
         return Decline("the mean is not one of rows of floats that a matrix multiplies")
+    if match.root.rank < 2:
+        return Decline("the mean is a vector, which no kernel multiplies as fast")
     mean = match.apply("reduce_mean", x, **attrs)
     return match.apply("matmul", mean, w)
 

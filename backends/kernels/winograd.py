@@ -18,7 +18,7 @@ from functools import partial
 from tvm import tirx
 
 from tilewright.backends.kernels.loops import FORK_WORK, Buffer, Expr, Index, Loops, const, index, minimum
-from tilewright.backends.kernels.made import Piece
+from tilewright.backends.kernels.made import Columns
 from tilewright.backends.kernels.multiply import multiply
 from tilewright.backends.kernels.packing_winograd import POINTS, SIDE, SIZE, polynomial
 from tilewright.backends.kernels.ranges import Indices, cover, div_up, maximum, named, product, unravel
@@ -53,7 +53,7 @@ class Winograd:
         return self.batch, *(div_up(size, SIZE) for size in self.results)
 
 
-def winograd(k: Loops, tile: Tile, conv: Winograd, images: Sequence[Piece], weights: Buffer, store: Store) -> None:
+def winograd(k: Loops, tile: Tile, conv: Winograd, images: Sequence[Columns], weights: Buffer, store: Store) -> None:
     """store(n, y, x, o, sum over channels c and taps of input times weight) for every result.
 
     `images` give the input in vectors of `tile.lanes` channels; each has at least as many. `pack_winograd` made
@@ -92,21 +92,21 @@ class _Part:
         self.lines = k.scratch("lines", (SIDE, SIDE, tile.lanes))
         self.results = k.scratch("results", (SIZE, SIZE, tile.columns))
 
-    def transform_patches(self, images: Sequence[Piece]) -> None:
+    def transform_patches(self, images: Sequence[Columns]) -> None:
         """patches[point, tile, channel]. Patches within the image are read without tests."""
         k, conv = self.k, self.conv
         with k.serial(self.count, name="t") as t:
             n, down, across = unravel(k, self.first + t, self.extents)
             y, x = named(k, "y", down * SIZE - conv.top), named(k, "x", across * SIZE - conv.left)
 
-            def read(image: Piece, i: Index, j: Index, c: Index) -> Expr:
+            def read(image: Columns, i: Index, j: Index, c: Index) -> Expr:
                 return image.load(n, y + i, x + j, c)
 
-            def read_if_inside(image: Piece, i: Index, j: Index, c: Index) -> Expr:
+            def read_if_inside(image: Columns, i: Index, j: Index, c: Index) -> Expr:
                 inside = tirx.all(y + i >= 0, y + i < conv.rows, x + j >= 0, x + j < conv.columns)
                 return tirx.if_then_else(inside, read(image, i, j, c), const(0.0, "float32"))
 
-            def patch(read: Callable[[Piece, Index, Index, Index], Expr]) -> None:
+            def patch(read: Callable[[Columns, Index, Index, Index], Expr]) -> None:
                 for image in images:
                     self._patch(t, image, partial(read, image))
 
@@ -124,7 +124,7 @@ class _Part:
         with k.serial(SIDE**2, name="p") as p:
             cover(k, extent, self.tile.lanes, lambda i: k.store(self.patches, (p, first + i), 0))
 
-    def _patch(self, t: Expr, image: Piece, read: Callable[[Index, Index, Index], Expr]) -> None:
+    def _patch(self, t: Expr, image: Columns, read: Callable[[Index, Index, Index], Expr]) -> None:
         """The channels of an image: read(i, j, c) is a vector of those of row i and column j."""
         k, lanes = self.k, self.tile.lanes
         first = t * self.conv.channels + image.first
@@ -137,8 +137,8 @@ class _Part:
                 for q, value in enumerate(_at_points(k, [self.lines[p, j, lane] for j in range(SIDE)])):
                     k.store(self.patches, (p * SIDE + q, first + c + lane), value)
 
-        with k.serial(div_up(image.channels, lanes), name="c") as block:
-            vector(k.let("c", index(minimum(block * lanes, image.channels - lanes))))
+        with k.serial(div_up(image.count, lanes), name="c") as block:
+            vector(k.let("c", index(minimum(block * lanes, image.count - lanes))))
 
     def multiply(self, weights: Buffer, block: Index) -> None:
         """sums[point, tile, column] for a block of result channels."""

@@ -24,8 +24,8 @@ from tilewright.backends.kernels.patches import normalised
 from tilewright.backends.kernels.ranges import Indices
 from tilewright.backends.kernels.tile import Tile, Vectors
 from tilewright.backends.rules.conv import window_axes
+from tilewright.backends.rules.made import is_made_in_vectors
 from tilewright.backends.rules.operands import has_planes, is_elementwise, unsuited
-from tilewright.backends.rules.pieces import is_made_in_vectors
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.graph import Node, Value
 from tilewright.ir.ops.reshape import flatten

@@ -15,7 +15,7 @@ from tilewright.backends.kernels.amx_pieces import pieces_tile
 from tilewright.backends.kernels.gemm import worth_sharing
 from tilewright.backends.kernels.group import Group, Layout
 from tilewright.backends.kernels.loops import Expr, Index, index
-from tilewright.backends.kernels.made import made_rows
+from tilewright.backends.kernels.made import made_rows, make_rows
 from tilewright.backends.kernels.matmul import matmul
 from tilewright.backends.kernels.packing import pack_b, packed_b_shape
 from tilewright.backends.kernels.packing_pieces import SIDE, pack_pieces, packed_pieces_shape
@@ -25,8 +25,8 @@ from tilewright.backends.kernels.quads import has_quads
 from tilewright.backends.kernels.ranges import product as count
 from tilewright.backends.kernels.scaled import pack_scaled_b, packed_scaled_b_shape
 from tilewright.backends.kernels.tile import Ahead, Tile, Vectors, choose_tile
+from tilewright.backends.rules.made import columns_of, is_made_in_vectors
 from tilewright.backends.rules.operands import unsuited
-from tilewright.backends.rules.pieces import is_made_in_vectors, pieces_of
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.graph import Value
 from tilewright.ir.quads import QUAD
@@ -72,11 +72,16 @@ def emit(group: Group) -> Mapping[Value, Layout]:
 
     multiply = partial(matmul, group.k, tile, columns=columns, depth=depth, b=group.inputs[right],
                        scaled=group.is_scaled(right))  # fmt: skip
+    worth = worth_sharing(rows, columns, depth)
     if left in group.inputs:
         multiply(rows=rows, a=group.k.view(group.inputs[left], (rows, depth)), store=store, ahead=ahead)
         return layouts
-    unit, worth = SIDE if tile.amx else tile.rows, worth_sharing(rows, columns, depth)
-    with made_rows(group.k, tile.lanes, leading, pieces_of(group, left), unit, worth) as (top, height, made):
+    parts = columns_of(group, left)
+    if tile.amx and not tile.in_pieces:  # it splits the matrix for all rows that it has at once
+        made = make_rows(group.k, tile.lanes, leading, parts, worth)
+        multiply(rows=rows, a=made, store=store, ahead=ahead)
+        return layouts
+    with made_rows(group.k, tile.lanes, leading, parts, SIDE if tile.amx else tile.rows, worth) as (top, height, made):
         multiply(
             rows=height, a=made, store=lambda i, j, value: store(top + i, j, value),
             ahead=ahead and (lambda r, c: ahead(top + r, c)), shared=False,

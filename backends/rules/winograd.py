@@ -11,7 +11,7 @@ from tilewright.backends.kernels.loops import Expr, Index
 from tilewright.backends.kernels.packing_winograd import SIZE, TAPS, pack_winograd, packed_winograd_shape
 from tilewright.backends.kernels.tile import Vectors, choose_tile
 from tilewright.backends.kernels.winograd import Winograd, winograd
-from tilewright.backends.rules.pieces import is_made_in_vectors, pieces_of
+from tilewright.backends.rules.made import columns_of, is_made_in_vectors
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.graph import Node, Value
 
@@ -75,7 +75,7 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     def store(n: Index, y: Index, x: Index, o: Index, value: Expr) -> None:
         finish((n, y, x, o), value + group.tensors[bias[0]](o) if bias else value)
 
-    winograd(group.k, tile, conv, pieces_of(group, image), group.inputs[weights], store)
+    winograd(group.k, tile, conv, columns_of(group, image), group.inputs[weights], store)
     return layouts
 
 

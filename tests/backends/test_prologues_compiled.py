@@ -207,6 +207,50 @@ def test_what_is_joined_before_a_contraction_and_read_after_it(taps: int) -> Non
     assert_same(graph, compiled(graph), drawn(graph, {"n": 1, "h": 9, "w": 11}))
 
 
+@pytest.mark.parametrize("taps", [1, 3])
+@pytest.mark.parametrize("first", [0, 16, 20])
+def test_a_part_of_what_is_joined_before_a_contraction(first: int, taps: int) -> None:
+    """Cut out by itself, and added up with the rest: what is joined has more channels than what the kernel reads."""
+    x, y = given(x=("n", "h", "w", 24), y=("n", "h", "w", 24))
+    joined, sizes = apply("concat", x, y, axis=3), (*x.shape[:3], 24)
+    parts = [apply("slice", joined, starts=(0, 0, 0, at), sizes=sizes, steps=(1,) * 4) for at in (first, 24 - first)]
+    image = apply("add", *parts)
+    kernel = weight(32, 24, 3, 3) if taps == 3 else weight(24, 32)
+    result = apply("matmul", image, kernel) if taps == 1 else apply("conv", image, kernel, **PLAIN_3x3)
+    graph = named([result], [x, y])
+    model = compile_graph(fuse(slices_by_reader(graph)), parse_target("llvm -mcpu=native"), threads=2)
+    assert_same(graph, model, drawn(graph, {"n": 2, "h": 9, "w": 11}))
+
+
+def test_one_channel_of_what_is_joined_scales_an_image() -> None:
+    x, y = given(x=("n", "h", "w", 24), y=("n", "h", "w", 40))
+    sizes, steps = (*x.shape[:3], 1), (1,) * 4
+    scale = apply("slice", apply("concat", x, x, axis=3), starts=(0, 0, 0, 30), sizes=sizes, steps=steps)
+    graph = named([apply("conv", apply("mul", y, scale), weight(16, 40, 3, 3), **PLAIN_3x3)], [x, y])
+    assert_same(graph, compiled(graph), drawn(graph, {"n": 1, "h": 9, "w": 11}))
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_a_matrix_that_multiplies_and_is_read_beside_it(place: str) -> None:
+    """Only the product has it in another layout."""
+    (x,) = given(x=("n", "s", 32, 32))
+    matrix = weight(32, 32)
+    image = apply("mul", x, matrix) if place == "before" else x
+    result = apply("matmul", image, matrix)
+    graph = named([result if place == "before" else apply("add", result, matrix)], [x])
+    assert_same(graph, compiled(graph), drawn(graph, {"n": 2, "s": 3}))
+
+
+def test_long_expressions_are_made_before_a_contraction() -> None:
+    """Each use of a value computes it again, so that these are more and more."""
+    (x,) = given(x=("n", "h", "w", 32))
+    image = x
+    for _ in range(6):
+        image = apply("add", image, apply("maximum", apply("mul", image, weight(32)), constant(0, FLOAT)))
+    graph = named([apply("conv", image, weight(32, 32, 3, 3), **PLAIN_3x3)], [x])
+    assert len(fuse(graph).nodes) == 2
+
+
 def test_what_is_made_before_a_contraction_that_reads_it_again() -> None:
     """Small images, those of few channels, what is costly, windows that are not of 3 x 3, and large matrices."""
     plain, few, small = given(plain=("n", "h", "w", 32), few=("n", "h", "w", 8), small=("n", 20, 20, 32))

@@ -7,7 +7,7 @@ import pytest
 
 from tests.kernels.built import NATIVE, Array, Built, hollow, normal
 from tilewright.backends.kernels.loops import Loops
-from tilewright.backends.kernels.made import Piece
+from tilewright.backends.kernels.made import Columns
 from tilewright.backends.kernels.packing_winograd import pack_winograd, packed_winograd_shape
 from tilewright.backends.kernels.tile import Vectors, choose_tile
 from tilewright.backends.kernels.winograd import Winograd, winograd
@@ -36,7 +36,7 @@ def kernel(channels: int, outputs: int, machine: Vectors = NATIVE) -> Built:
     weights = k.buffer("weights", packed_winograd_shape(outputs, channels, tile.columns))
     y = k.buffer("y", (n, h, w, outputs))
     conv = Winograd(n, h, w, channels, outputs, 1, 1, (h, w))
-    image = Piece(0, channels, lambda *place: x[place])
+    image = Columns(0, channels, lambda *place: x[place])
     winograd(k, tile, conv, [image], weights, lambda n, i, j, o, value: k.store(y, (n, i, j, o), value))
     return Built(k)
 
