@@ -19,7 +19,7 @@ from tilewright.ir.ops import lookup
 from tilewright.ir.types import HELD
 from tilewright.passes.costly import LONG, is_costly, is_scalar
 from tilewright.passes.dominators import post_dominators
-from tilewright.passes.prologues import has_constant_matrix, is_depthwise, is_small_product, prepares
+from tilewright.passes.prologues import has_constant_matrix, is_depthwise, is_small_product, prepares, reads_weights
 
 ANCHORS = (Kind.CONTRACTION, Kind.REDUCTION, Kind.SERIAL)
 ROUNDINGS = 4  # to bfloat16 in one kernel: as for `LONG`
@@ -95,7 +95,10 @@ class _Groups:
             if end is None or len(node.results) > 1:
                 return
             between = self._between(node, end)
-            if between is None or not all(self._follows(node, n) for n in between) or self._reads_packed(node, between):
+            if between is None or not all(self._follows(node, n) for n in between):
+                return
+            anchor = self.anchor(node)
+            if anchor is not None and anchor.op.kind is Kind.CONTRACTION and reads_weights(between, anchor):
                 return
             if self._is_long([*self.members[node], *between]):
                 return
@@ -138,13 +141,6 @@ class _Groups:
             and start.op.name != "transpose"
             and self.graph.uses(start.results[0]) == 1  # nothing reads it at the place it had before
         )
-
-    def _reads_packed(self, tail: Node, nodes: Iterable[Node]) -> bool:
-        """Whether some read the weights of the group's contraction, which has them in another layout."""
-        anchor = self.anchor(tail)
-        if anchor is None or anchor.op.kind is not Kind.CONTRACTION or not anchor.inputs[1].is_constant:
-            return False
-        return any(anchor.inputs[1] in node.inputs for node in nodes)
 
     def absorb(self, node: Node) -> None:
         """Compute the group that ends with `node` inside its only reader, where that costs little."""

@@ -6,7 +6,7 @@ What is written to memory and read again costs more than computing a cheap opera
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from tilewright.ir import dims
 from tilewright.ir.graph import Node, Value
@@ -34,8 +34,8 @@ def prepares(nodes: Sequence[Node], reader: Node, *, splits_images: bool) -> boo
 
     `splits_images`: whether the machine's convolutions read each element of an image once.
     """
-    if any(reader.inputs[1] in node.inputs for node in nodes):
-        return False  # which the contraction has in another layout
+    if reads_weights(nodes, reader):
+        return False
     if reader.op.name == "matmul":
         return _multiplies_many_rows(reader) and _makes_vectors(nodes, JOINED_ROWS)
     if _reads_colours(reader) and _turns_planes(nodes, reader.inputs[0].rank):
@@ -75,6 +75,12 @@ def _reads_large_windows(reader: Node) -> bool:
     return _is_large(image, LARGE_IMAGE) and all(isinstance(count, int) and count >= CHANNELS for count in channels)
 
 
+def reads_weights(nodes: Iterable[Node], contraction: Node) -> bool:
+    """Whether some read the constant that the contraction multiplies by, which its kernel has in another layout."""
+    constants = [v for v in contraction.inputs[1:2] if v.is_constant]
+    return any(v in node.inputs for node in nodes for v in constants)
+
+
 def has_constant_matrix(node: Node) -> bool:
     return node.op.name == "matmul" and node.inputs[1].is_constant and node.inputs[1].rank == 2
 
@@ -110,7 +116,7 @@ def _makes_vectors(nodes: Sequence[Node], most: int) -> bool:
 def _resizes_by_whole_numbers(node: Node) -> bool:
     """As numbers that are known while compiling."""
     (batch, *old, channels), (new_batch, *new, new_channels) = node.inputs[0].shape, node.results[0].shape
-    if len(node.inputs) > 1 or not dims.same_shape((batch, channels), (new_batch, new_channels)):
+    if len(node.inputs) > 1 or 0 in old or not dims.same_shape((batch, channels), (new_batch, new_channels)):
         return False
     factors = [dims.floordiv(b, a) for a, b in zip(old, new, strict=True)]
     whole = [dims.product(pair) for pair in zip(old, factors, strict=True)]

@@ -241,6 +241,20 @@ def test_a_matrix_that_multiplies_and_is_read_beside_it(place: str) -> None:
     assert_same(graph, compiled(graph), drawn(graph, {"n": 2, "s": 3}))
 
 
+def test_a_contraction_of_one_operand_with_operators_on_both_sides() -> None:
+    (x,) = given(x=("n", 9, 5))
+    smaller = apply("resize_axis", apply("mul", x, weight(5)), axis=1, size=4, mode="linear", antialias=True)
+    graph = named([apply("mul", smaller, constant(3, FLOAT))], [x])
+    assert_same(graph, compiled(graph), drawn(graph, {"n": 2}))
+
+
+def test_images_without_rows_before_a_convolution() -> None:
+    x, wide = given(x=("n", 0, "w", 32), wide=("n", 0, "2*w", 32))
+    image = apply("resize", x, sizes=wide.shape, mode="nearest", coordinates="asymmetric")
+    attrs = {**PLAIN_3x3, "pads": (2, 1, 2, 1)}
+    assert fuse(named([apply("conv", image, weight(32, 32, 3, 3), **attrs)], [x])).nodes
+
+
 def test_long_expressions_are_made_before_a_contraction() -> None:
     """Each use of a value computes it again, so that these are more and more."""
     (x,) = given(x=("n", "h", "w", 32))
