@@ -32,7 +32,8 @@ def slices_by_reader(graph: Graph) -> Graph:
 
 def _plain_slices(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
     if node.op.name == "split":
-        return _slices(node, inputs[0])
+        empty = any(0 in result.shape for result in node.results)  # of which there is no slice
+        return None if empty else _slices(node, inputs[0])
     if node.op.name == "reshape" and (behind := _slice_behind(node, inputs[0])) is not None:
         return (behind,)
     return None
