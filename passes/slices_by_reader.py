@@ -32,7 +32,7 @@ def slices_by_reader(graph: Graph) -> Graph:
 
 def _plain_slices(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
     if node.op.name == "split":
-        empty = any(0 in result.shape for result in node.results)  # of which there is no slice
+        empty = any(0 in value.shape for value in (*inputs, *node.results))  # there are no such slices
         return None if empty else _slices(node, inputs[0])
     if node.op.name == "reshape" and (behind := _slice_behind(node, inputs[0])) is not None:
         return (behind,)
