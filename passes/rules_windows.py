@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tilewright.ir import dims
 from tilewright.ir.dims import Dim
 from tilewright.ir.graph import Value
 from tilewright.ir.ops.precision import accumulator
@@ -128,11 +129,15 @@ def pool_of_concat(match: Match, joined: Value) -> Replacement:
     attrs, axis = match.node.attrs, joined.node.attrs["axis"]
     if axis != (joined.rank - 1 if attrs["channels_last"] else 1):
         return Decline("the parts are not channels")
-    if len(joined.node.inputs) > _PARTS:
+    parts = joined.node.inputs
+    if len(parts) > _PARTS:
         return Decline("there are many parts")
+    places = [[d for a, d in enumerate(part.shape) if a != axis] for part in parts]
+    if not all(dims.same_shape(places[0], others) for others in places):
+        return Decline("the parts may not fit, of which their pools tell nothing")
     if set(attrs["strides"]) == {1}:
         return Decline("the pools are about as large as the parts")
-    pools = [match.apply(match.node.op.name, part, **attrs) for part in joined.node.inputs]
+    pools = [match.apply(match.node.op.name, part, **attrs) for part in parts]
     return match.apply("concat", *pools, axis=axis)
 
 

@@ -1,4 +1,4 @@
-"""Slices that each reader takes by itself, also in place of splits: fusion then copies none of them.
+"""Slices that each reader takes by itself, where its kernel can, also in place of splits: fusion does not copy these.
 
 A slice that several kernels read would be a kernel of its own, which writes what these read again.
 """
@@ -32,11 +32,17 @@ def slices_by_reader(graph: Graph) -> Graph:
 
 def _plain_slices(node: Node, inputs: tuple[Value, ...]) -> Sequence[Value] | None:
     if node.op.name == "split":
-        empty = any(0 in value.shape for value in (*inputs, *node.results))  # there are no such slices
-        return None if empty else _slices(node, inputs[0])
+        return _slices(node, inputs[0]) if _is_whole(node, inputs[0]) else None
     if node.op.name == "reshape" and (behind := _slice_behind(node, inputs[0])) is not None:
         return (behind,)
     return None
+
+
+def _is_whole(split: Node, x: Value) -> bool:
+    """Whether the parts surely are all of x, which slices do not check, and none is empty, as no slice may be."""
+    axis, parts = split.attrs["axis"], [result.shape for result in split.results]
+    whole = dims.equal(dims.add(*(shape[axis] for shape in parts)), x.shape[axis])
+    return whole and not any(0 in shape for shape in (x.shape, *parts))
 
 
 def _slice_behind(reshape: Node, cut: Value) -> Value | None:

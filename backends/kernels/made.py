@@ -31,23 +31,23 @@ def made_rows(
 
     `leading` are the axes that the rows go over. Their number is a multiple of `unit`, but for the last ones.
     """
-    height = unit * max(1, _rows_at_once(product(leading), depth_of(parts)) // unit)
+    height = unit * max(1, _rows_at_once(product(leading), _depth(parts)) // unit)
     with _tasks(k, leading, height, worth) as (top, count):
-        made = k.scratch("made", (height, depth_of(parts)))
+        made = k.scratch("made", (height, _depth(parts)))
         _make(k, lanes, leading, parts, top, count, made, 0)
         yield top, count, made
 
 
 def make_rows(k: Loops, lanes: int, leading: Sequence[Index], parts: Sequence[Columns], worth: Condition) -> Buffer:
     """Where all rows lie, which are made before anything else."""
-    rows, depth = product(leading), depth_of(parts)
+    rows, depth = product(leading), _depth(parts)
     made = k.scratch("made", (rows, depth))
     with _tasks(k, leading, max(1, _rows_at_once(rows, depth)), worth) as (top, count):
         _make(k, lanes, leading, parts, top, count, made, top)
     return made
 
 
-def depth_of(parts: Sequence[Columns]) -> int:
+def _depth(parts: Sequence[Columns]) -> int:
     return sum(part.count for part in parts)
 
 
