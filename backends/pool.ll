@@ -150,6 +150,50 @@ define i32 @tilewright_pool_tasks(i64 %most) {
   ret i32 0
 }
 
+; What number of shares so many tasks fall into: some 8 a thread, enough to even out threads of unequal speed. Threads of
+; equal speed end together if each has as many: a few sizes of a share are tried, from the largest down to the half of it.
+define internal i32 @shares(i64 %tasks, i32 %threads) {
+entry:
+  %width = sext i32 %threads to i64
+  %many = shl i64 %width, 3
+  %below = sub i64 %many, 1
+  %vast = icmp sgt i64 %tasks, 2147483647
+  br i1 %vast, label %most, label %some
+most:
+  %eight = trunc i64 %many to i32
+  ret i32 %eight
+some:
+  %padded = add i64 %tasks, %below
+  %large = udiv i64 %padded, %many
+  %odd = add i64 %large, 1
+  %half = lshr i64 %odd, 1
+  br label %try
+try:
+  %size = phi i64 [ %large, %some ], [ %smaller, %try ]
+  %tried = phi i64 [ 0, %some ], [ %next, %try ]
+  %least = phi i64 [ 9223372036854775807, %some ], [ %longest, %try ]
+  %best = phi i64 [ 1, %some ], [ %chosen, %try ]
+  %over = add i64 %size, -1
+  %filled = add i64 %tasks, %over
+  %count = udiv i64 %filled, %size
+  %spread = add i64 %count, %width
+  %fewer = sub i64 %spread, 1
+  %rounds = udiv i64 %fewer, %width
+  %length = mul i64 %rounds, %size
+  %better = icmp slt i64 %length, %least
+  %longest = select i1 %better, i64 %length, i64 %least
+  %chosen = select i1 %better, i64 %count, i64 %best
+  %next = add i64 %tried, 1
+  %smaller = sub i64 %size, 1
+  %whole = icmp uge i64 %smaller, %half
+  %on = icmp ult i64 %next, 4
+  %again = and i1 %whole, %on
+  br i1 %again, label %try, label %end
+end:
+  %found = trunc i64 %chosen to i32
+  ret i32 %found
+}
+
 ; int launch(int (*task)(int number, TVMParallelGroupEnv*, void* data), void* data, int unused)
 define i32 @tilewright_pool_launch(ptr %task, ptr %data, i32 %unused) {
 entry:
@@ -159,12 +203,12 @@ entry:
   %lonely = icmp sle i32 %threads, 1
   %indivisible = icmp sle i64 %most, 1
   %single = or i1 %lonely, %indivisible
-  %many = shl i32 %threads, 3                     ; tasks a thread: enough to even out threads of unequal speed
-  %enough = zext i32 %many to i64
-  %fewer = icmp slt i64 %most, %enough
-  %few = trunc i64 %most to i32
-  %shares = select i1 %fewer, i32 %few, i32 %many
-  %count = select i1 %single, i32 1, i32 %shares
+  br i1 %single, label %prepare, label %divide
+divide:
+  %shares = call i32 @shares(i64 %most, i32 %threads)
+  br label %prepare
+prepare:
+  %count = phi i32 [ 1, %entry ], [ %shares, %divide ]
   store ptr %task, ptr @task
   store ptr %data, ptr @data
   store i32 %count, ptr getelementptr inbounds (%group, ptr @tasks, i32 0, i32 1)

@@ -160,15 +160,16 @@ class Runner:
         self._run(machine.function(self._program.main), arrays, threads)
         return machine.handles()
 
-    def kernel(self, name: str, arguments: Sequence[Array | int], threads: int) -> Callable[[], None]:
-        """A call of one kernel of the library on arrays, which it may write, and numbers."""
+    def kernel(self, name: str, arguments: Sequence[Array | int], threads: int, times: int = 1) -> Callable[[], None]:
+        """So many calls of one kernel of the library on arrays, which it may write, and numbers, as one of a model."""
         function = self._module.get_function(name, query_imports=True)
         values = [a if isinstance(a, int) else to_tensor(a) for a in arguments]
 
         def call() -> None:
             with self._lock:
                 self._pool.use(threads)
-                function(*values)
+                for _ in range(times):
+                    function(*values)
 
         return call
 

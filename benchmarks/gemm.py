@@ -54,12 +54,8 @@ def bench(threads: int, m: int, n: int, k: int, seconds: float) -> Row:
     operations, repeats = 2 * m * n * k, max(1, round(TURN / whole.ours.fastest))
     rounds = max(1, round(repeats * operations / probes.operations_per_repeat(lanes, threads)))
     (kernel,), (weights,) = model.program.kernels(), model.weights.values()
-    call = runner.kernel(kernel, (aligned(x), weights, aligned_empty((m, n), x.dtype)), threads)
-
-    def multiply() -> None:
-        for _ in range(repeats):
-            call()
-
+    arguments = (aligned(x), weights, aligned_empty((m, n), x.dtype))
+    multiply = runner.kernel(kernel, arguments, threads, repeats)
     turns = compare(multiply, probes.multiply_adds(runner, lanes, threads, rounds), seconds)
     row: dict[str, Any] = {
         "M x N x K": f"{m} x {n} x {k}",

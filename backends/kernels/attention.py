@@ -172,7 +172,8 @@ class _Head:
                 k, tile, tile.rows, self.sizes.depth,
                 lambda r, d: self.queries[r, d],
                 lambda d, c: self.keys[block, d, c],
-                lambda r, c, total: k.store(self.scores, (r, block * tile.columns + c), total),
+                lambda r, v, lane, total: k.store(
+                    self.scores, (r, block * tile.columns + (lane + v * tile.lanes)), total),
             )  # fmt: skip
 
     def _softmax(self, first: Expr, r: Expr) -> None:
@@ -229,7 +230,7 @@ class _Head:
             k, tile, tile.rows, self.sizes.keys,
             lambda r, j: self.scores[r, j],
             lambda j, c: self.values[block, j, c],
-            lambda r, c, total: k.store(self.output, (r, c), total),
+            lambda r, v, lane, total: k.store(self.output, (r, lane + v * tile.lanes), total),
         )  # fmt: skip
 
     def _store_block(self, first: Expr, height: Expr, column: int) -> None:

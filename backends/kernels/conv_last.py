@@ -30,13 +30,15 @@ from tilewright.backends.kernels.ranges import (
 )
 from tilewright.backends.kernels.tile import (
     Ahead,
+    Out,
     RowOf,
+    Sums,
     Tile,
     Vectors,
+    by_height,
     choose_tile,
     store_rows,
     summed_tile,
-    tile_height,
 )
 
 _CACHE = 1 << 15  # elements of input that a task may read: a share of the second-level cache
@@ -102,10 +104,7 @@ class Planes:
 
 @dataclass(frozen=True)
 class Results:
-    """Sums of a tile: of `height` neighbours along the last axis, at places(r), `width` channels from `outputs` on.
-
-    `sums` is [tile.rows * tile.columns].
-    """
+    """Sums of a tile: of `height` neighbours along the last axis, at places(r), `width` channels from `outputs` on."""
 
     tile: Tile
     n: Index
@@ -114,7 +113,7 @@ class Results:
     outputs: Index
     height: Index
     width: Index
-    sums: Buffer
+    sums: Sums
 
 
 Keep = Callable[[Results], None]
@@ -163,9 +162,17 @@ def emit_conv_last(
 
 
 def emit_conv_last_tiles(
-    k: Loops, tile: Tile, conv: ConvLast, image: Buffer | Planes, weights: Buffer, keep: Keep, ask: Ask | None = None
+    k: Loops,
+    tile: Tile,
+    conv: ConvLast,
+    image: Buffer | Planes,
+    weights: Buffer,
+    keep: Keep,
+    ask: Ask | None = None,
+    *,
+    whole: bool = False,
 ) -> None:
-    """`keep(results)` for every tile of results; else as `emit_conv_last`."""
+    """`keep(results)` for every tile of results, whose sums are `whole` as in `summed_tile`; else `emit_conv_last`."""
     axes, restored = _spread(*normalised(conv.axes), conv.channels)
     if isinstance(image, Planes):
         load = image.load
@@ -183,6 +190,7 @@ def emit_conv_last_tiles(
         restored,
         keep,
         ask,
+        whole,
     )
     kernel.emit()
 
@@ -233,6 +241,7 @@ class _Kernel:
     restored: Callable[[Indices], Indices]
     keep: Keep
     ask: Ask | None
+    whole: bool
 
     @property
     def copies(self) -> bool:
@@ -301,7 +310,7 @@ class _Kernel:
             known = [t.first + i for t, i in zip(taps, place, strict=False)]
             return (*known, *place[len(taps) :])
 
-        def part(count: int, row_of: RowOf, out: Callable[[Expr, Expr, Expr], None]) -> None:
+        def part(count: int, row_of: RowOf, out: Out) -> None:
             summed = multiply_dots if tile.dots else multiply
             summed(
                 k, tile, count, (*(t.count for t in taps), *self.extents[len(taps) :]),
@@ -315,11 +324,14 @@ class _Kernel:
         def places(r: Index) -> Indices:
             return self.restored((*block.lead, block.row + row, block.column + (first + r)))
 
-        height = tile_height(k, tile, block.columns, first)
         whole = conv.per_group % tile.columns == 0
         width = tile.columns if whole else minimum(conv.per_group - b * tile.columns, tile.columns)
-        sums = summed_tile(k, tile, height, part, self._ahead(n, phase, places, outputs))
-        self.keep(Results(tile, n, phase, places, outputs, height, width, sums))
+
+        def finish(height: Index) -> None:
+            sums = summed_tile(k, tile, height, part, self._ahead(n, phase, places, outputs), whole=self.whole)
+            self.keep(Results(tile, n, phase, places, outputs, height, width, sums))
+
+        by_height(k, tile, block.columns, first, finish)
 
     def _taps_of_tile(self, block: Block, first: Index) -> list[Taps]:
         """Of the last two axes; of the last only where taps are so far apart that a tile may leave some out."""

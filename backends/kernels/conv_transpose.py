@@ -117,13 +117,13 @@ def emit_conv_transpose_merged(
             def element(i: Expr) -> None:
                 place = i + low * channels
                 r, x = div_down(place, run), div_down(place, channels)
-                value = found.sums[r * found.tile.columns + start + (place - r * run)]
+                value = found.sums.parts[0][r * found.tile.columns + start + (place - r * run)]
                 store(found.n, place - x * channels, (*where, origin + x), value)
 
             with k.when(_exists(where, transposed.sizes[:-1], outer)):
                 k.lanes((high - low) * channels, found.tile.dots or found.tile.lanes, element)
 
-    emit_conv_last_tiles(k, tile, merged, image, weights, keep)
+    emit_conv_last_tiles(k, tile, merged, image, weights, keep, whole=True)
 
 
 def _clipped(k: Loops, transposed: ConvTranspose, origin: Index, count: Index) -> tuple[Index, Index]:

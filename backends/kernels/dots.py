@@ -13,7 +13,7 @@ from tvm import tirx
 from tilewright.backends.kernels.fused import multiply_add
 from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, index
 from tilewright.backends.kernels.ranges import nested
-from tilewright.backends.kernels.tile import SUMS, Tile, Vectors, fold_lanes
+from tilewright.backends.kernels.tile import SUMS, Out, Tile, Vectors, fold_lanes
 
 Load = Callable[..., Expr]
 
@@ -39,9 +39,9 @@ def multiply_dots(
     extents: Sequence[Index],
     a: Load,
     b: Load,
-    out: Callable[[int, int, Expr], None],
+    out: Out,
 ) -> None:
-    """out(r, c, sum of a(r, *place) * b(*place, c)) for r < rows and c < tile.columns, over all places.
+    """out(r, v, lane, sum of a(r, *place) * b(*place, c)) for r < rows and all columns c, over all places.
 
     Both operands lie side by side along the last extent, whose places b has as (vector, c, lane), the last vector
     filled up with zeros.
@@ -73,7 +73,7 @@ def multiply_dots(
             step(place, int(run) // lanes, rest)
     for c, total in enumerate(sums):
         for r, value in enumerate(_folded(k, [_lanes_of(total, r * lanes, lanes) for r in range(rows)], lanes)):
-            out(r, c, value)
+            out(r, c // tile.lanes, index(c % tile.lanes), value)
 
 
 def _lanes_of(buffer: Buffer, start: int, lanes: int) -> Expr:

@@ -37,15 +37,16 @@ from tilewright.backends.kernels.tile import (
     LINE,
     Ahead,
     Meanwhile,
+    Out,
     RowOf,
     Share,
     Tile,
     ask_ahead,
     ask_meanwhile,
+    by_height,
     finished_tile,
     lines_a_turn,
     row_tiles,
-    tile_height,
 )
 
 Load = Callable[..., Expr]
@@ -340,13 +341,13 @@ def _add_tile(
     zero = const(0, tile.sums)
 
     def part(count: int, first: Index, row_of: RowOf) -> None:
-        def out(r: Expr, c: Expr, value: Expr) -> None:
-            place = start + first + r, c
+        def out(r: Expr, v: int, lane: Expr, value: Expr) -> None:
+            place = start + first + r, lane + v * tile.lanes
             k.store(sums, place, value + (sums[place] if add is True else tirx.Select(add, sums[place], zero)))
 
         multiply(k, tile, count, depth, lambda r, d: a(start + row_of(r), d), b, out, spare, meanwhile)
 
-    row_tiles(k, tile, tile_height(k, tile, rows, start), part)
+    by_height(k, tile, rows, start, lambda height: row_tiles(k, tile, height, part))
 
 
 def batched_gemm(
@@ -395,24 +396,19 @@ def _block(
     meanwhile: Meanwhile | None = None,
 ) -> None:
     """One tile of C, at row `start` and column block `block`: sums to a small buffer, then the epilogue on that."""
-    height = tile_height(k, tile, rows, start)
     width = minimum(columns - block * tile.columns, tile.columns)
     if isinstance(columns, int) and columns % tile.columns == 0:
         width = tile.columns
 
-    def part(count: int, row_of: RowOf, out: Store) -> None:
+    def part(count: int, row_of: RowOf, out: Out) -> None:
         multiply(k, tile, count, depth, lambda r, d: a(start + row_of(r), d), b, out, spare, meanwhile)
 
     first = block * tile.columns
-    finished_tile(
-        k,
-        tile,
-        height,
-        width,
-        part,
+    by_height(k, tile, rows, start, lambda height: finished_tile(
+        k, tile, height, width, part,
         lambda r, c, value: store(start + r, first + c, value),
         None if ahead is None else lambda r, c: ahead(start + r, first + c),
-    )
+    ))  # fmt: skip
 
 
 def _pack_panel(k: Loops, tile: Tile, first: Expr, columns: Index, depth: Index, panel: Buffer, b: Load) -> None:

@@ -12,7 +12,7 @@ from tilewright.backends.kernels.loops import TURN, Buffer, Expr, Index, Loops, 
 from tilewright.backends.kernels.quads import SpareQuads
 from tilewright.backends.kernels.ranges import nested
 from tilewright.backends.kernels.summation import Blocks
-from tilewright.backends.kernels.tile import SUMS, TOGETHER, Meanwhile, Tile
+from tilewright.backends.kernels.tile import SUMS, TOGETHER, Meanwhile, Out, Tile
 
 Load = Callable[..., Expr]
 Sums = list[Buffer]  # one buffer for each column of registers
@@ -25,11 +25,11 @@ def multiply(
     depth: Index | Sequence[Index],
     a: Load,
     b: Load,
-    out: Callable[[Expr, Expr, Expr], None],
+    out: Out,
     spare: SpareQuads | None = None,
     meanwhile: Meanwhile | None = None,
 ) -> None:
-    """out(r, c, sum over d of a(r, d) * b(d, c)) for r < rows and c < tile.columns, all in registers.
+    """out(r, v, lane, sum over d of a(r, d) * b(d, c)) for r < rows and all columns c of a tile, all in registers.
 
     With several extents as `depth` the sum goes over all of them: a(r, *place), b(*place, c). Where `tile.steps` = n,
     the last extent is a multiple of n, B is [depth / n, columns * n] with what is multiplied together side by side, and
@@ -134,11 +134,11 @@ class _Product:
             self.k.store(loaded, (lane,), self.b(*place, lane + v * lanes))
         return tirx.BufferLoad(loaded, [tirx.Ramp(index(0), index(1), lanes)])
 
-    def write(self, sums: list[Sums], out: Callable[[Expr, Expr, Expr], None]) -> None:
-        """out(r, c, sum) for all elements."""
+    def write(self, sums: list[Sums], out: Out) -> None:
+        """out(r, v, lane, sum) for all elements."""
         for v in range(self.tile.vectors):
             with self.k.unrolled(self.rows) as r, self.k.vectorized(self.tile.lanes) as lane:
-                out(r, lane + v * self.tile.lanes, _of_all(sums, v, r * self.tile.lanes + lane))
+                out(r, v, lane, _of_all(sums, v, r * self.tile.lanes + lane))
 
     def _zeros(self, name: str) -> Sums:
         """LLVM keeps them in registers once the loop over rows is unrolled."""

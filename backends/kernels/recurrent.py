@@ -24,7 +24,7 @@ from tilewright.backends.kernels.loops import (
 from tilewright.backends.kernels.multiply import multiply
 from tilewright.backends.kernels.ranges import cover, div_up, fits, maximum, named, nested
 from tilewright.backends.kernels.scalars import Scalars
-from tilewright.backends.kernels.tile import RowOf, Tile, row_tiles, tile_height
+from tilewright.backends.kernels.tile import RowOf, Tile, by_height, row_tiles
 
 Load = Callable[..., Expr]
 
@@ -156,18 +156,17 @@ class Task:
             at = tirx.Select(remainder(s, 2) > 0, blocks - 1 - b, b)
             block = k.let("block", first * self.blocks + at)
             start = k.let("start", i * tile.rows)
-            height = tile_height(k, tile, self.count, start)
 
             def part(rows: int, _: Index, row_of: RowOf) -> None:
                 self._tile(left, block, lambda r: start + row_of(r), rows, finish)
 
-            row_tiles(k, tile, height, part)
+            by_height(k, tile, self.count, start, lambda height: row_tiles(k, tile, height, part))
 
     def _tile(self, left: Buffer, block: Expr, row_of: RowOf, rows: int, finish: Finish | None) -> None:
         layer, columns = self.layer, self.tile.columns
 
-        def store(r: Expr, c: Expr, total: Expr) -> None:
-            place = row_of(r), block * columns + c
+        def store(r: Expr, v: int, lane: Expr, total: Expr) -> None:
+            place = row_of(r), block * columns + (lane + v * self.tile.lanes)
             self.k.store(self.gates, place, total if finish is None else finish(*place, total))
 
         def weights(d: Expr, c: Expr) -> Expr:

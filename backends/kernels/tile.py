@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from tvm import tirx
 
@@ -160,51 +161,97 @@ def _covered(size: Index | None, part: int) -> float:
 
 
 RowOf = Callable[[Index], Index]
-Part = Callable[[int, RowOf, Callable[[Expr, Expr, Expr], None]], None]
+Out = Callable[[Index, int, Expr, Expr], None]
+"""out(row, vector, lane, sum) takes a sum: that of the column `lane` of a vector of columns."""
+Part = Callable[[int, RowOf, Out], None]
+Finish = Callable[[Expr, Expr, Expr], None]
 Ahead = Callable[[Index, Index], None]
 """ahead(row, column) asks for the memory that finishing this element will need, without waiting for it."""
 
 
+@dataclass(frozen=True)
+class Sums:
+    """Those of a tile: `parts` are buffers [tile.rows * width], each of as many columns, which lie side by side.
+
+    A part is a vector, so that it is small enough for the stack, or all columns.
+    """
+
+    parts: Sequence[Buffer]
+    width: int
+
+    @classmethod
+    def of(cls, k: Loops, tile: Tile, whole: bool) -> Sums:
+        """Space for those of a tile, in one part if it is to be `whole`."""
+        width = tile.columns if whole else min(tile.lanes, tile.columns)
+        names = [f"sums{number}" for number in range(tile.columns // width)]
+        return cls([k.local(name, (tile.rows * width,), tile.sums) for name in names], width)
+
+    def place(self, r: Index, v: int, lane: Expr, lanes: int) -> tuple[Buffer, Expr]:
+        """Where the sum for row r and a lane of vector v lies."""
+        part, rest = divmod(v * lanes, self.width)
+        return self.parts[part], r * self.width + (lane + rest)
+
+
 def finished_tile(
-    k: Loops,
-    tile: Tile,
-    height: Index,
-    width: Index,
-    part: Part,
-    store: Callable[[Expr, Expr, Expr], None],
-    ahead: Ahead | None = None,
+    k: Loops, tile: Tile, height: Index, width: Index, part: Part, store: Finish, ahead: Ahead | None = None
 ) -> None:
-    """A tile whose sums go to a small buffer, and from there to store(row, column, sum); see `summed_tile`."""
+    """A tile whose sums go to small buffers, and from there to store(row, column, sum); see `summed_tile`."""
     store_rows(k, tile, height, width, summed_tile(k, tile, height, part, ahead), store)
 
 
-def summed_tile(k: Loops, tile: Tile, height: Index, part: Part, ahead: Ahead | None = None) -> Buffer:
-    """A small buffer [tile.rows * tile.columns] with the sums of a tile.
+def summed_tile(
+    k: Loops, tile: Tile, height: Index, part: Part, ahead: Ahead | None = None, *, whole: bool = False
+) -> Sums:
+    """The sums of a tile, in one buffer if they are to be `whole`.
 
-    `part(count, row_of, out)` emits `multiply` as `row_tiles` says, with out(row, column, sum).
+    `part(count, row_of, out)` emits `multiply` as `row_tiles` says, with out(row, vector, lane, sum).
     """
-    sums = k.local("sums", (tile.rows * tile.columns,), tile.sums)
+    sums = Sums.of(k, tile, whole)
     ask_ahead(k, tile, ahead)
 
     def piece(count: int, first: Index, row_of: RowOf) -> None:
-        part(count, row_of, lambda r, column, value: k.store(sums, ((first + r) * tile.columns + column,), value))
+        def out(r: Expr, v: int, lane: Expr, value: Expr) -> None:
+            buffer, place = sums.place(first + r, v, lane, tile.lanes)
+            k.store(buffer, (place,), value)
+
+        part(count, row_of, out)
 
     row_tiles(k, tile, height, piece)
     return sums
 
 
-def store_rows(
-    k: Loops, tile: Tile, height: Index, width: Index, sums: Buffer, store: Callable[[Expr, Expr, Expr], None]
-) -> None:
+def store_rows(k: Loops, tile: Tile, height: Index, width: Index, sums: Sums, store: Finish) -> None:
     """store(row, column, sum) for the sums of a tile, row by row, in vectors.
 
     Those of a single column go in one vector of all rows.
     """
     if tile.columns == 1:
-        k.lanes(height, tile.rows, lambda r: store(r, index(0), sums[r]))
+        k.lanes(height, tile.rows, lambda r: store(r, index(0), sums.parts[0][r]))
         return
-    with k.serial(height, name="r") as r:
-        k.lanes(width, tile.lanes, lambda column: store(r, column, sums[r * tile.columns + column]))
+
+    def keep_one(r: Expr, number: int, part: Buffer, keep: Finish, c: Expr) -> None:
+        keep(r, c + number * sums.width, part[r * sums.width + c])
+
+    def parts(r: Expr, count: Index, keep: Finish) -> None:
+        for number, part in enumerate(sums.parts):
+            k.lanes(count, tile.lanes, partial(keep_one, r, number, part, keep))
+
+    def all_columns() -> None:
+        with k.serial(height, name="r") as r:
+            parts(r, sums.width, store)
+
+    def some_columns() -> None:
+        row = k.scratch("row", (tile.columns,), tile.sums)
+        with k.serial(height, name="r") as r:
+            parts(r, sums.width, lambda _, c, value: k.store(row, (c,), value))
+            k.lanes(width, tile.lanes, lambda c: store(r, c, row[c]))
+
+    if len(sums.parts) == 1:
+        with k.serial(height, name="r") as r:
+            parts(r, width, store)
+    else:
+        k.branch(width == tile.columns if isinstance(width, int) else tirx.EQ(width, index(tile.columns)),
+                 all_columns, some_columns)  # fmt: skip
 
 
 def ask_ahead(k: Loops, tile: Tile, ahead: Ahead | None, start: Index = 0) -> None:
@@ -249,11 +296,17 @@ def ask_meanwhile(k: Loops, b: Buffer, start: Index, count: Index, depth: Index,
     return ask
 
 
-def tile_height(k: Loops, tile: Tile, rows: Index, start: Index) -> Index:
-    """How many of `rows` rows the tile at `start`, a multiple of tile.rows, has; an int where all have as many."""
-    if isinstance(rows, int) and rows % tile.rows == 0:
-        return tile.rows
-    return k.let("height", index(minimum(rows - start, tile.rows)))
+def by_height(k: Loops, tile: Tile, rows: Index, start: Index, body: Callable[[Index], None]) -> None:
+    """`body(height)` for the tile at row `start`, a multiple of tile.rows, of `rows`: an int if their number is one.
+
+    Where known rows leave a part of the last tile over, that has a body of its own.
+    """
+    if not isinstance(rows, int):
+        body(k.let("height", index(minimum(rows - start, tile.rows))))
+    elif rest := rows % tile.rows:
+        k.branch(index(start) + tile.rows <= rows, lambda: body(tile.rows), lambda: body(rest))
+    else:
+        body(tile.rows)
 
 
 def row_tiles(k: Loops, tile: Tile, height: Index, part: Callable[[int, Index, RowOf], None]) -> None:

@@ -172,8 +172,8 @@ class _Part:
             lines = lines_a_turn(flat, tile.columns)
             meanwhile = ask_meanwhile(k, flat, following, length * tile.columns, length, share, lines)
 
-            def out(r: Expr, column: Expr, value: Expr) -> None:
-                place = (p, (top + r) * tile.columns + column)
+            def out(r: Expr, v: int, lane: Expr, value: Expr) -> None:
+                place = (p, (top + r) * tile.columns + (lane + v * tile.lanes))
                 before = tirx.Select(part > 0, self.sums[place], const(0.0, "float32"))
                 k.store(self.sums, place, value if parts == 1 else before + value)
 

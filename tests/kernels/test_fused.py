@@ -41,7 +41,8 @@ def test_sums_of_one_vector_stay_in_their_registers() -> None:
         k.buffer("b", (512, tile.columns)),
         k.buffer("c", (tile.rows, tile.columns)),
     )
-    multiply(k, tile, tile.rows, 512, lambda r, d: a[r, d], lambda d, j: b[d, j], lambda r, j, v: k.store(c, (r, j), v))
+    multiply(k, tile, tile.rows, 512, lambda r, d: a[r, d], lambda d, j: b[d, j],
+             lambda r, _, lane, total: k.store(c, (r, lane), total))  # fmt: skip
     loop = sums_in(k)
     assert loop.count("vfmadd231ps") >= tile.rows - 1
     assert not re.search(r"vmov\w+\s+%[yz]mm\d+,.*\(%rsp", loop)
