@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from benchmarks import compiling, gemm, models, starting, streaming
 from benchmarks.cases import NAMES
@@ -18,7 +19,9 @@ from tilewright.backends.threads import default_threads
 
 Tables = Mapping[str, Rows]
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], Tables]] = {
-    "models": lambda args: models.run(args.only, args.threads, args.quick, args.first_sizes, args.write),
+    "models": lambda args: models.run(
+        args.only, args.threads, args.quick, args.first_sizes, args.folder if args.write else None
+    ),
     "gemm": lambda args: {"gemm": gemm.run(_thread_counts(args), 0.5 if args.quick else 3.0)},
     "streaming": lambda args: {"streaming": streaming.run(_thread_counts(args), 2.0 if args.quick else 10.0)},
     "compiling": lambda args: {"compiling": compiling.run(args.only or compiling.MODELS)},
@@ -37,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
                 show(title, rows)
     others = {title: rows for title, rows in results.items() if title in BENCHMARKS}
     if args.write and len(others) == len(BENCHMARKS) - 1:  # all but the models
-        (models.DOCS / "kernels.md").write_text(kernels_page(others))
+        (args.folder / "kernels.md").write_text(kernels_page(others))
     if args.json:
         print(json.dumps(results, indent=2))
     misses = [row for rows in results.values() for row in missed(rows)]
@@ -94,8 +97,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--write",
         action="store_true",
-        help="write docs/benchmarks.md, .json and .svg from `models`, docs/kernels.md from the others",
+        help="write benchmarks.md, .json and .svg from `models`, kernels.md from the others",
     )
+    parser.add_argument("--folder", type=Path, default=models.DOCS, help="where to write (default: docs)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 

@@ -27,19 +27,23 @@ def run(
     threads: Sequence[int] | None = None,
     quick: bool = False,
     first_sizes: bool = False,
-    write: bool = False,
+    write: Path | None = None,
 ) -> Mapping[str, Rows]:
-    """Tables by title; `write` keeps all of it. By default all models, on one thread and on as many as there are."""
+    """Tables by title; `write` is a folder to keep all of it in.
+
+    By default all models, on one thread and on as many as there are.
+    """
     chosen = cases(names or NAMES, threads or sorted({1, default_threads()}), first_sizes)
     with progress(steps(chosen)) as (say, done):
         found = survey(chosen, quick, say, done)
     if write:
-        keep(found, DOCS)
+        keep(found, write)
     return tables(found)
 
 
 def keep(found: Survey, folder: Path) -> None:
     """Write benchmarks.md, .json and .svg."""
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "benchmarks.json").write_text(json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n")
     (folder / "benchmarks.svg").write_text(chart(found.results))
     (folder / "benchmarks.md").write_text(page(found))

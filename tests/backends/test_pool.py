@@ -15,6 +15,13 @@ import numpy as np
 import pytest
 
 import tilewright as tw
+from tests.kernels.built import TARGET
+from tests.kernels.built import pool as pool_code
+from tilewright.backends.kernels.loops import Loops
+from tilewright.backends.link import link
+from tilewright.backends.pool import Pool
+from tilewright.backends.tvm_adapter import compile_function
+from tilewright.backends.values import ffi, to_tensor
 from tilewright.ir.parse import parse
 
 GRAPH = """graph(x: float32[n, 4096]) {
@@ -43,6 +50,25 @@ def test_any_number_of_threads_gives_the_same(image: Any, threads: int) -> None:
     model = compiled(threads)
     for _ in range(50):
         np.testing.assert_array_equal(model(image), expected)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 5])
+def test_all_of_any_number_of_tasks_run_once(threads: int, tmp_path: Path) -> None:
+    """Whatever the sizes of their shares."""
+    k = Loops("count")
+    counts = k.buffer("counts", (k.dim("tasks"),), "int32")
+    with k.parallel(counts.shape[0]) as task:
+        k.store(counts, (task,), counts[task] + 1)
+    code = link({k.name: compile_function(k.func(), k.name, TARGET), "tilewright_pool": pool_code()})
+    path = tmp_path / "count.so"
+    path.write_bytes(code)
+    module = ffi().load_module(str(path), keep_module_alive=False)
+    pool = Pool(str(path))
+    for size in (*range(80), 1001):
+        counted = np.zeros(size, np.int32)
+        pool.use(threads)
+        module[k.name](to_tensor(counted))
+        assert (counted == 1).all(), size
 
 
 def test_callers_take_turns(image: Any) -> None:

@@ -35,10 +35,10 @@ def rows_of(tile: Tile) -> list[int]:
     return [*range(1, tile.rows + 2), 37, 132, 133, 300]
 
 
-def dense(tile: Tile, columns: int, depth: int) -> Built:
-    """x W + bias, for any number of rows."""
+def dense(tile: Tile, columns: int, depth: int, known: int | None = None) -> Built:
+    """x W + bias, for a known number of rows, or any."""
     k = Loops("dense")
-    rows = k.dim("rows")
+    rows = known or k.dim("rows")
     x, w = k.buffer("x", (rows, depth)), k.buffer("w", (-(-columns // tile.columns), depth, tile.columns))
     bias, y = k.buffer("bias", (columns,)), k.buffer("y", (rows, columns))
     matmul(
@@ -102,6 +102,17 @@ def test_dense(machine: Vectors, columns: int, depth: int) -> None:
     for rows in rows_of(tile):
         x = normal(rows, depth, seed=rows)
         result = kernel(x, pack_b(w, tile.columns), bias, hollow(rows, columns))
+        check_close(result, x, w, bias)
+
+
+@pytest.mark.usefixtures("steps")
+@pytest.mark.parametrize(("machine", "columns", "depth"), [(NATIVE, 96, 40), (NATIVE, 100, 600), (AVX2, 50, 20)])
+def test_dense_of_known_rows(machine: Vectors, columns: int, depth: int) -> None:
+    """The last rows have a tile of their own."""
+    w, bias = normal(depth, columns, seed=1), normal(columns, seed=2)
+    for rows in (1, 5, 11, 12, 13, 20, 23, 61, 133):
+        tile, x = choose_tile(machine, columns, rows=rows), normal(rows, depth, seed=rows)
+        result = dense(tile, columns, depth, rows)(x, pack_b(w, tile.columns), bias, hollow(rows, columns))
         check_close(result, x, w, bias)
 
 
