@@ -150,8 +150,9 @@ define i32 @tilewright_pool_tasks(i64 %most) {
   ret i32 0
 }
 
-; What number of shares so many tasks fall into: some 8 a thread, enough to even out threads of unequal speed. Threads of
-; equal speed end together if each has as many: a few sizes of a share are tried, from the largest down to the half of it.
+; Into how many shares so many tasks are divided: about 8 a thread, from half to twice that, which evens out threads of
+; unequal speed. Up to four sizes of a share are tried, downwards from that of 8 a thread; the one wins with which threads of
+; equal speed end first. Nobody may have told how many tasks there are: then the number is vast.
 define internal i32 @shares(i64 %tasks, i32 %threads) {
 entry:
   %width = sext i32 %threads to i64

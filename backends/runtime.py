@@ -161,7 +161,7 @@ class Runner:
         return machine.handles()
 
     def kernel(self, name: str, arguments: Sequence[Array | int], threads: int, times: int = 1) -> Callable[[], None]:
-        """So many calls of one kernel of the library on arrays, which it may write, and numbers, as one of a model."""
+        """Calls one kernel `times` times, on arrays, which it may write, and numbers, as within one call of a model."""
         function = self._module.get_function(name, query_imports=True)
         values = [a if isinstance(a, int) else to_tensor(a) for a in arguments]
 

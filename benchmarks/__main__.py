@@ -31,6 +31,8 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], Tables]] = {
 
 def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
+    if args.write:
+        args.folder.mkdir(parents=True, exist_ok=True)  # before an hour is spent
     results: dict[str, Rows] = {}
     for name in args.benchmark:
         tables = BENCHMARKS[name](args)
@@ -99,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="write benchmarks.md, .json and .svg from `models`, kernels.md from the others",
     )
-    parser.add_argument("--folder", type=Path, default=models.DOCS, help="where to write (default: docs)")
+    parser.add_argument("--folder", type=Path, default=models.DOCS, help="where --write writes (default: docs)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 

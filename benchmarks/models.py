@@ -43,7 +43,6 @@ def run(
 
 def keep(found: Survey, folder: Path) -> None:
     """Write benchmarks.md, .json and .svg."""
-    folder.mkdir(parents=True, exist_ok=True)
     (folder / "benchmarks.json").write_text(json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n")
     (folder / "benchmarks.svg").write_text(chart(found.results))
     (folder / "benchmarks.md").write_text(page(found))

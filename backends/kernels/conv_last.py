@@ -172,7 +172,10 @@ def emit_conv_last_tiles(
     *,
     whole: bool = False,
 ) -> None:
-    """`keep(results)` for every tile of results, whose sums are `whole` as in `summed_tile`; else `emit_conv_last`."""
+    """`keep(results)` for every tile, whose sums are `whole` as in `summed_tile`; else as `emit_conv_last`.
+
+    It is called twice where the last tile of a row is smaller than the others.
+    """
     axes, restored = _spread(*normalised(conv.axes), conv.channels)
     if isinstance(image, Planes):
         load = image.load

@@ -41,7 +41,7 @@ def multiply_dots(
     b: Load,
     out: Out,
 ) -> None:
-    """out(r, v, lane, sum of a(r, *place) * b(*place, c)) for r < rows and all columns c, over all places.
+    """out(r, v, lane, sum of a(r, *place) * b(*place, c)) for r < rows and c = v * tile.lanes + lane, over all places.
 
     Both operands lie side by side along the last extent, whose places b has as (vector, c, lane), the last vector
     filled up with zeros.

@@ -270,13 +270,11 @@ def _gemm_in_steps(
                 if ahead is not None:
                     with k.when(start + steps.length >= depth):
                         ask_ahead(k, tile, lambda r, c: ahead(first + r, block * tile.columns + c), t * tile.rows)
-                _add_tile(k, tile, t * tile.rows, count, length, s > 0,
-                          lambda r, d, a=a: a(first + r, d), piece, sums, meanwhile=meanwhile)  # fmt: skip
+                _add_tile(k, tile, rows, first, t, length, s > 0, a, piece, sums, meanwhile=meanwhile)
         if tile.spare:
             load = _rows_from(b, block, 0)
             with k.serial(ceildiv(count, tile.rows), name="t") as t:
-                _add_tile(k, tile, t * tile.rows, count, 0, True, lambda r, d: left(0)(first + r, d), load, sums,
-                          tile.spare_quads(depth, load))  # fmt: skip
+                _add_tile(k, tile, rows, first, t, 0, True, left(0), load, sums, tile.spare_quads(depth, load))
         width = minimum(columns - block * tile.columns, tile.columns) if columns % tile.columns else tile.columns
         with k.serial(count, name="r") as r:
             k.lanes(width, tile.lanes, lambda c: store(first + r, block * tile.columns + c, sums[r, c]))
@@ -324,8 +322,9 @@ def _both(first: Meanwhile, second: Meanwhile) -> Meanwhile:
 def _add_tile(
     k: Loops,
     tile: Tile,
-    start: Expr,
     rows: Index,
+    first: Expr,
+    t: Expr,
     depth: Index,
     add: Condition,
     a: Load,
@@ -334,20 +333,21 @@ def _add_tile(
     spare: SpareQuads | None = None,
     meanwhile: Meanwhile | None = None,
 ) -> None:
-    """sums[r, c] = (sums[r, c] if `add` else 0) + sum over d of a(r, d) * b(d, c) for the tile's rows r < `rows`.
+    """sums[r, c] = (sums[r, c] if `add` else 0) + sum over d of a(first + r, d) * b(d, c) for the rows r of tile `t`.
 
-    The tile's other rows of `sums` may be written to.
+    `first`, a multiple of tile.rows, is the first of tile 0; `rows` are all that there are, of which the last tile may
+    have fewer. Its other rows of `sums` may be written to.
     """
-    zero = const(0, tile.sums)
+    zero, start = const(0, tile.sums), t * tile.rows
 
-    def part(count: int, first: Index, row_of: RowOf) -> None:
+    def part(count: int, top: Index, row_of: RowOf) -> None:
         def out(r: Expr, v: int, lane: Expr, value: Expr) -> None:
-            place = start + first + r, lane + v * tile.lanes
+            place = start + top + r, lane + v * tile.lanes
             k.store(sums, place, value + (sums[place] if add is True else tirx.Select(add, sums[place], zero)))
 
-        multiply(k, tile, count, depth, lambda r, d: a(start + row_of(r), d), b, out, spare, meanwhile)
+        multiply(k, tile, count, depth, lambda r, d: a(first + start + row_of(r), d), b, out, spare, meanwhile)
 
-    by_height(k, tile, rows, start, lambda height: row_tiles(k, tile, height, part))
+    by_height(k, tile, rows, first + start, lambda height: row_tiles(k, tile, height, part))
 
 
 def batched_gemm(

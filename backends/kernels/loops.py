@@ -30,6 +30,7 @@ Condition: TypeAlias = bool | Expr
 
 REQUIRES = "tilewright.requires"  # the attribute of a function that tells whether it checks anything by itself
 _TASKS = "tilewright_pool_tasks"  # see pool.ll
+ON_STACK = 1 << 10  # bytes, below which TVM keeps an array of a task on the stack
 TURN = 8  # steps of a sum between two prefetches: often enough for all that comes later, and cheap beside the steps
 FORK_WORK = 500_000  # multiply-adds that take several times as long as sharing them out
 
@@ -220,7 +221,7 @@ class Loops:
         return var
 
     def local(self, name: str, shape: Sequence[int], dtype: str = "float32") -> Buffer:
-        """A small array of the task, on the stack if below 1 KiB. Constant indices make registers of it."""
+        """A small array of the task, on the stack if below `ON_STACK`. Constant indices make registers of it."""
         return self.scratch(name, shape, dtype)
 
     def scratch(self, name: str, shape: Sequence[Index], dtype: str = "float32") -> Buffer:

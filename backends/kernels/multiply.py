@@ -15,7 +15,7 @@ from tilewright.backends.kernels.summation import Blocks
 from tilewright.backends.kernels.tile import SUMS, TOGETHER, Meanwhile, Out, Tile
 
 Load = Callable[..., Expr]
-Sums = list[Buffer]  # one buffer for each column of registers
+Accumulators = list[Buffer]  # one buffer for each column of registers
 
 
 def multiply(
@@ -29,7 +29,7 @@ def multiply(
     spare: SpareQuads | None = None,
     meanwhile: Meanwhile | None = None,
 ) -> None:
-    """out(r, v, lane, sum over d of a(r, d) * b(d, c)) for r < rows and all columns c of a tile, all in registers.
+    """out(r, v, lane, sum over d of a(r, d) * b(d, c)) for r < rows and c = v * tile.lanes + lane, all in registers.
 
     With several extents as `depth` the sum goes over all of them: a(r, *place), b(*place, c). Where `tile.steps` = n,
     the last extent is a multiple of n, B is [depth / n, columns * n] with what is multiplied together side by side, and
@@ -39,7 +39,7 @@ def multiply(
     """
     *outer, last = depth if isinstance(depth, Sequence) else (depth,)
     inner = quotient(last, tile.steps)
-    meanwhile = meanwhile if 2 * rows >= tile.rows else None  # no second long loop for one row
+    meanwhile = meanwhile if 2 * rows >= tile.rows else None  # no second long loop for the few rows left over
     product = _Product(k, tile, rows, a, b, meanwhile, _adds_in_place(tile, outer))
     blocks = Blocks.of(outer, inner) if tile.dtype == "float32" else None
     sums = product.sums(outer, inner) if blocks is None else product.sums_in_blocks(blocks, inner)
@@ -51,7 +51,7 @@ def multiply(
 
 @dataclass(frozen=True)
 class _Product:
-    """What `multiply` multiplies; several `Sums` are those of steps in turn."""
+    """What `multiply` multiplies; several `Accumulators` are those of steps in turn."""
 
     k: Loops
     tile: Tile
@@ -61,7 +61,7 @@ class _Product:
     meanwhile: Meanwhile | None
     in_place: bool
 
-    def sums_in_blocks(self, blocks: Blocks, last: int) -> list[Sums]:
+    def sums_in_blocks(self, blocks: Blocks, last: int) -> list[Accumulators]:
         """As `sums`, in blocks of all extents."""
         totals = self._zeros("total")
         with nested(self.k, blocks.outside) as lead, self.k.serial(blocks.pieces, name="piece") as piece:
@@ -73,7 +73,9 @@ class _Product:
                     self.k.store(total, (place,), total[place] + _of_all(sums, v, place))
         return [totals]
 
-    def sums(self, extents: Sequence[Index], count: Index, lead: Sequence[Expr] = (), start: Index = 0) -> list[Sums]:
+    def sums(
+        self, extents: Sequence[Index], count: Index, lead: Sequence[Expr] = (), start: Index = 0
+    ) -> list[Accumulators]:
         """Over all of `extents` and `count` steps from `start` on, where the first extents are at `lead`."""
         k = self.k
         splits = max(1, SUMS // (self.rows * self.tile.vectors))
@@ -92,7 +94,7 @@ class _Product:
                     self.step((*place, start + whole * together + d), sums[0])
         return sums
 
-    def step(self, place: Sequence[Expr], sums: Sums, left: Expr | None = None) -> None:
+    def step(self, place: Sequence[Expr], sums: Accumulators, left: Expr | None = None) -> None:
         """Adds what A has at `place`, or at `left`, times what B has at `place`."""
         if self.tile.steps > 1:
             self._add_neighbours(place, sums, left)
@@ -101,7 +103,7 @@ class _Product:
         else:
             self._add(place, sums)
 
-    def _add_neighbours(self, place: Sequence[Expr], sums: Sums, left: Expr | None) -> None:
+    def _add_neighbours(self, place: Sequence[Expr], sums: Accumulators, left: Expr | None) -> None:
         lanes, steps, multiplied = self.tile.lanes, self.tile.steps, TOGETHER[self.tile.dtype][1]
         with self.k.unrolled(self.rows, name="r") as r:
             *lead, last = place if left is None else (left,)
@@ -110,14 +112,14 @@ class _Product:
                 first = self.b(*place, v * lanes * steps)
                 multiplied.accumulate(self.k, total, r * lanes, factor, first, adds=self.tile.fuses)
 
-    def _add_in_place(self, place: Sequence[Expr], sums: Sums) -> None:
+    def _add_in_place(self, place: Sequence[Expr], sums: Accumulators) -> None:
         vectors = [self._vector(place, v) for v in range(len(sums))]
         with self.k.unrolled(self.rows, name="r") as r:
             factor = self.k.let("a", self.a(r, *place))
             for vector, total in zip(vectors, sums, strict=True):
                 multiply_add(self.k, total, r * self.tile.lanes, factor, vector)
 
-    def _add(self, place: Sequence[Expr], sums: Sums) -> None:
+    def _add(self, place: Sequence[Expr], sums: Accumulators) -> None:
         k, lanes = self.k, self.tile.lanes
         with k.unrolled(self.rows, name="r") as r:
             factor = k.let("a", self.a(r, *place))
@@ -134,13 +136,13 @@ class _Product:
             self.k.store(loaded, (lane,), self.b(*place, lane + v * lanes))
         return tirx.BufferLoad(loaded, [tirx.Ramp(index(0), index(1), lanes)])
 
-    def write(self, sums: list[Sums], out: Out) -> None:
+    def write(self, sums: list[Accumulators], out: Out) -> None:
         """out(r, v, lane, sum) for all elements."""
         for v in range(self.tile.vectors):
             with self.k.unrolled(self.rows) as r, self.k.vectorized(self.tile.lanes) as lane:
                 out(r, v, lane, _of_all(sums, v, r * self.tile.lanes + lane))
 
-    def _zeros(self, name: str) -> Sums:
+    def _zeros(self, name: str) -> Accumulators:
         """LLVM keeps them in registers once the loop over rows is unrolled."""
         size = self.rows * self.tile.lanes
         buffers = [self.k.local(f"{name}_{v}", (size,), self.tile.sums) for v in range(self.tile.vectors)]
@@ -159,7 +161,7 @@ def _adds_in_place(tile: Tile, outer: Sequence[Index]) -> bool:
     return tile.fuses and tile.dtype == "float32" and (tile.vectors == 1 or (bool(outer) and fits))
 
 
-def _of_all(sums: list[Sums], v: int, place: Expr) -> Expr:
+def _of_all(sums: list[Accumulators], v: int, place: Expr) -> Expr:
     total = sums[0][v][place]
     for other in sums[1:]:
         total = total + other[v][place]

@@ -11,6 +11,7 @@ from tvm import tirx
 
 from tilewright.backends.kernels import pairs, quads, vmath
 from tilewright.backends.kernels.loops import (
+    ON_STACK,
     TURN,
     Buffer,
     Expr,
@@ -32,6 +33,7 @@ TOGETHER = {"int16": (2, pairs), "uint8": (4, quads)}
 """How many neighbours along the summed axis one instruction takes, and what multiplies them, by the left operand."""
 _TEMPORARIES = 3  # registers that products of neighbours pass through
 _ADDRESSES = 8  # rows of A whose addresses stay in registers
+_SUM = 4  # bytes
 LINE = 64  # bytes that one prefetch brings
 SUMS = 8  # that are independent hide the latency of a multiply-add: smaller tiles keep several for each element
 
@@ -162,7 +164,7 @@ def _covered(size: Index | None, part: int) -> float:
 
 RowOf = Callable[[Index], Index]
 Out = Callable[[Index, int, Expr, Expr], None]
-"""out(row, vector, lane, sum) takes a sum: that of the column `lane` of a vector of columns."""
+"""out(row, v, lane, sum) takes the sum for column v * tile.lanes + lane."""
 Part = Callable[[int, RowOf, Out], None]
 Finish = Callable[[Expr, Expr, Expr], None]
 Ahead = Callable[[Index, Index], None]
@@ -171,9 +173,9 @@ Ahead = Callable[[Index, Index], None]
 
 @dataclass(frozen=True)
 class Sums:
-    """Those of a tile: `parts` are buffers [tile.rows * width], each of as many columns, which lie side by side.
+    """The sums of a tile: each of `parts` is [tile.rows * width] for `width` columns side by side, from left to right.
 
-    A part is a vector, so that it is small enough for the stack, or all columns.
+    A part is small enough for the stack, from which registers are made, or has all columns.
     """
 
     parts: Sequence[Buffer]
@@ -181,8 +183,11 @@ class Sums:
 
     @classmethod
     def of(cls, k: Loops, tile: Tile, whole: bool) -> Sums:
-        """Space for those of a tile, in one part if it is to be `whole`."""
-        width = tile.columns if whole else min(tile.lanes, tile.columns)
+        """Space for those of a tile, in one part if it is to be `whole`, else in as few as fit on the stack."""
+        vectors = tile.columns // tile.lanes
+        widths = [vectors // parts * tile.lanes for parts in range(1, vectors + 1) if vectors % parts == 0]
+        small = [width for width in widths if tile.rows * width * _SUM < ON_STACK]
+        width = tile.columns if whole else small[0]
         names = [f"sums{number}" for number in range(tile.columns // width)]
         return cls([k.local(name, (tile.rows * width,), tile.sums) for name in names], width)
 
@@ -223,7 +228,8 @@ def summed_tile(
 def store_rows(k: Loops, tile: Tile, height: Index, width: Index, sums: Sums, store: Finish) -> None:
     """store(row, column, sum) for the sums of a tile, row by row, in vectors.
 
-    Those of a single column go in one vector of all rows.
+    Those of a single column go in one vector of all rows. Where columns are missing, a row is put together first: else
+    each part would have vectors and a rest.
     """
     if tile.columns == 1:
         k.lanes(height, tile.rows, lambda r: store(r, index(0), sums.parts[0][r]))
@@ -241,7 +247,7 @@ def store_rows(k: Loops, tile: Tile, height: Index, width: Index, sums: Sums, st
             parts(r, sums.width, store)
 
     def some_columns() -> None:
-        row = k.scratch("row", (tile.columns,), tile.sums)
+        row = k.local("row", (tile.columns,), tile.sums)
         with k.serial(height, name="r") as r:
             parts(r, sums.width, lambda _, c, value: k.store(row, (c,), value))
             k.lanes(width, tile.lanes, lambda c: store(r, c, row[c]))
@@ -297,9 +303,9 @@ def ask_meanwhile(k: Loops, b: Buffer, start: Index, count: Index, depth: Index,
 
 
 def by_height(k: Loops, tile: Tile, rows: Index, start: Index, body: Callable[[Index], None]) -> None:
-    """`body(height)` for the tile at row `start`, a multiple of tile.rows, of `rows`: an int if their number is one.
+    """`body(height)` for the tile at row `start`, a multiple of tile.rows, of `rows` rows; an int where `rows` is one.
 
-    Where known rows leave a part of the last tile over, that has a body of its own.
+    It is called twice, and leaves nothing but what it emits, where known rows fill only a part of the last tile.
     """
     if not isinstance(rows, int):
         body(k.let("height", index(minimum(rows - start, tile.rows))))
