@@ -54,21 +54,23 @@ def test_any_number_of_threads_gives_the_same(image: Any, threads: int) -> None:
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 5])
 def test_all_of_any_number_of_tasks_run_once(threads: int, tmp_path: Path) -> None:
-    """Whatever the sizes of their shares."""
-    k = Loops("count")
-    counts = k.buffer("counts", (k.dim("tasks"),), "int32")
-    with k.parallel(counts.shape[0]) as task:
-        k.store(counts, (task,), counts[task] + 1)
+    """Whatever the sizes of their shares, by threads that stay awake from one call to the next."""
+    k, each = Loops("count"), 1 << 13
+    counts = k.buffer("counts", (k.dim("tasks"), each), "int32")
+    with k.parallel(counts.shape[0]) as task, k.serial(each) as i:
+        k.store(counts, (task, i), counts[task, i] + 1)
     code = link({k.name: compile_function(k.func(), k.name, TARGET), "tilewright_pool": pool_code()})
     path = tmp_path / "count.so"
     path.write_bytes(code)
     module = ffi().load_module(str(path), keep_module_alive=False)
-    pool = Pool(str(path))
+    pool, count = Pool(str(path)), module[k.name]
     for size in (*range(80), 1001):
-        counted = np.zeros(size, np.int32)
-        pool.use(threads)
-        module[k.name](to_tensor(counted))
-        assert (counted == 1).all(), size
+        counted = np.zeros((size, each), np.int32)
+        tensor = to_tensor(counted)
+        for _ in range(20):
+            pool.use(threads)
+            count(tensor)
+        assert (counted == 20).all(), size
 
 
 def test_callers_take_turns(image: Any) -> None:
