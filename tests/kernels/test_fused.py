@@ -11,6 +11,7 @@ from tvm import tirx
 
 from tests.kernels.built import NATIVE, TARGET, Built, hollow
 from tilewright.backends.kernels.fused import multiply_add
+from tilewright.backends.kernels.gemm import gemm
 from tilewright.backends.kernels.loops import Loops, index
 from tilewright.backends.kernels.multiply import multiply
 from tilewright.backends.kernels.tile import choose_tile
@@ -48,10 +49,27 @@ def test_sums_of_one_vector_stay_in_their_registers() -> None:
     assert not re.search(r"vmov\w+\s+%[yz]mm\d+,.*\(%rsp", loop)
 
 
+@pytest.mark.parametrize("rows", [24, 31, None])
+def test_sums_of_a_tile_stay_on_the_stack(rows: int | None) -> None:
+    """TVM would ask for workspace memory, and give it back, around every tile."""
+    tile, k = choose_tile(NATIVE, 128, rows=rows), Loops("product")
+    count = rows or k.dim("rows")
+    a, b = k.buffer("a", (count, 40)), k.buffer("b", (128 // tile.columns, 40, tile.columns))
+    c = k.buffer("c", (count, 128))
+    gemm(k, tile, count, 128, 40, a, b, lambda i, j, value: k.store(c, (i, j), value))
+    assert "vfmadd" in assembly(k)
+    assert "AllocWorkspace" not in assembly(k)
+
+
 def sums_in(k: Loops) -> str:
     """The instructions from the first multiply-add of a kernel to its last."""
+    shown = assembly(k)
+    places = [match.start() for match in re.finditer("vfmadd", shown)]
+    return shown[places[0] : places[-1] + 12]
+
+
+def assembly(k: Loops) -> str:
+    """The whole kernel."""
     cpu = tvm_target(TARGET)
     module = tirx.transform.BindTarget(cpu.with_host(cpu))(tvm.IRModule({k.name: k.func()}))
-    shown = tvm.get_global_func("target.build.llvm")(_lowered(module), cpu).inspect_source("asm")
-    places = [match.start() for match in re.finditer("vfmadd", shown)]
-    return str(shown[places[0] : places[-1] + 12])
+    return str(tvm.get_global_func("target.build.llvm")(_lowered(module), cpu).inspect_source("asm"))
