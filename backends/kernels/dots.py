@@ -6,14 +6,14 @@ which are added up last.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from tvm import tirx
 
 from tilewright.backends.kernels.fused import multiply_add
 from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, index
 from tilewright.backends.kernels.ranges import nested
-from tilewright.backends.kernels.tile import SUMS, Out, Tile, Vectors, fold_lanes
+from tilewright.backends.kernels.tile import SUMS, Out, Tile, Vectors
 
 Load = Callable[..., Expr]
 
@@ -71,27 +71,61 @@ def multiply_dots(
             step(place, number, lanes)
         if rest := int(run) % lanes:
             step(place, int(run) // lanes, rest)
-    for c, total in enumerate(sums):
-        for r, value in enumerate(_folded(k, [_lanes_of(total, r * lanes, lanes) for r in range(rows)], lanes)):
-            out(r, c // tile.lanes, index(c % tile.lanes), value)
+    _write(
+        k,
+        tile,
+        rows,
+        _totals(k, [_lanes_of(total, r * lanes, lanes) for r in range(rows) for total in sums], lanes),
+        out,
+    )
+
+
+def _write(k: Loops, tile: Tile, rows: int, totals: Buffer, out: Out) -> None:
+    """`out` for the sums of all rows, each of which has its columns side by side, in vectors."""
+    if tile.columns == 1:
+        for first, count in _powers(rows, tile.dots):
+            with k.vectorized(count) as r:
+                out(first + r, 0, index(0), totals[first + r])
+        return
+    for r in range(rows):
+        for v in range(tile.vectors):
+            with k.vectorized(tile.lanes) as lane:
+                out(index(r), v, lane, totals[r * tile.columns + v * tile.lanes + lane])
+
+
+def _powers(count: int, most: int) -> Iterator[tuple[int, int]]:
+    """Parts of `count` things whose sizes are powers of two up to `most`: where each begins, and its size."""
+    first = 0
+    while first < count:
+        size = min(most, 1 << ((count - first).bit_length() - 1))
+        yield first, size
+        first += size
 
 
 def _lanes_of(buffer: Buffer, start: int, lanes: int) -> Expr:
     return tirx.BufferLoad(buffer, [tirx.Ramp(index(start), index(1), lanes)])
 
 
-def _folded(k: Loops, vectors: Sequence[Expr], lanes: int) -> list[Expr]:
-    """The sum of the lanes of each vector. Of 2**n vectors they are folded together, with half as many shuffles."""
-    count = len(vectors)
-    if count & (count - 1) or count > lanes:
-        return [fold_lanes(vector, lanes, tirx.Add) for vector in vectors]
+def _totals(k: Loops, vectors: Sequence[Expr], lanes: int) -> Buffer:
+    """The sum of the lanes of each vector, in their order. As many as fit into one are folded together."""
+    totals = k.local("totals", (len(vectors),), "float32")
+    for first, count in _powers(len(vectors), lanes):
+        folded = _folded(k, vectors[first : first + count], lanes)
+        k.emit(
+            tirx.BufferStore(totals, folded, [tirx.Ramp(index(first), index(1), count) if count > 1 else index(first)])
+        )
+    return totals
+
+
+def _folded(k: Loops, vectors: Sequence[Expr], lanes: int) -> Expr:
+    """The sums of the lanes of 2**n vectors, at most one for each lane, side by side."""
     part = lanes
     while part > 1:
         pairs = [vectors[i : i + 2] for i in range(0, len(vectors), 2)]
         vectors = [_fold_halves(k, pair, lanes, part) for pair in pairs]
         lanes = lanes if len(pairs[0]) == 2 else lanes // 2
         part //= 2
-    return [tirx.Shuffle([vectors[0]], [index(r)]) for r in range(count)] if count > 1 else [vectors[0]]
+    return vectors[0]
 
 
 def _fold_halves(k: Loops, vectors: Sequence[Expr], lanes: int, part: int) -> Expr:
