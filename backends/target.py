@@ -112,6 +112,11 @@ class Target:
         """Whether one instruction multiplies neighbours of 8 or 16 bits and adds them up in 32 (VNNI)."""
         return self.has("avx512vnni") or (self.vector_bits == 256 and self.has("avxvnni"))
 
+    @property
+    def converts_beside(self) -> bool:
+        """Whether integers become floats on units that multiply-adds leave free, as on AMD's Zen."""
+        return (cpu_model() if self.cpu == "native" else self.cpu).startswith(("AMD", "znver"))
+
     def lanes(self, bits: int = 32) -> int:
         """Elements of `bits` bits in one vector register."""
         return self.vector_bits // bits

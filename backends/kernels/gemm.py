@@ -52,6 +52,8 @@ from tilewright.backends.kernels.tile import (
 Load = Callable[..., Expr]
 Store = Callable[..., None]
 Left = Callable[[Index], Load]
+Right = Callable[[Expr], tuple[Load, Store]]
+"""right(block) says how a block of columns of B is loaded, and what stores its sums."""
 
 _ROWS_AT_ONCE = 256  # rows of A that share one pass over B, at most
 _LEAST = 4  # tiles of rows that share one pass over B
@@ -61,6 +63,7 @@ DEEP = 3 << 15  # bytes of a block of B, of which the second-level cache keeps t
 _FAR = 1 << 18  # bytes of B, of which the second-level cache keeps little from one pass to the next
 _VAST = 1 << 24  # bytes of B that come from memory in each pass: as many rows of A share one as may
 PIECE = 6 << 10  # elements of B that stay in the first-level cache beside rows of A
+_TWICE = 2  # tiles of rows, for which making B float32 each time takes as long as storing it once
 _KEPT = 1 << 14  # bytes of A that a tile sums while the next tile's come into the first-level cache
 _ROWS_TOGETHER = 132  # rows of A that pass by a piece of B, about
 
@@ -87,7 +90,10 @@ def gemm(
     tile = tile.for_rows(rows)
 
     def at_once() -> None:
-        _gemm_at_once(k, tile, rows, columns, depth, a, b, store, ahead, shared=shared)
+        def right(block: Expr) -> tuple[Load, Store]:
+            return _rows_from(b, block, 0), store
+
+        _gemm_at_once(k, tile, rows, columns, depth, a, b, right, ahead, shared=shared)
 
     def in_steps() -> None:
         step = _even_step(depth, PIECE // tile.columns)
@@ -111,7 +117,7 @@ def _gemm_at_once(
     depth: Index,
     a: Buffer,
     b: Buffer,
-    store: Store,
+    right: Right,
     ahead: Ahead | None,
     *,
     shared: bool,
@@ -126,7 +132,7 @@ def _gemm_at_once(
         count = k.let("count", index(minimum(row_blocks - first, chunk)))
         block, row = k.indices(task - first * column_blocks, (column_blocks, count))
         start = k.let("start", (first + row) * tile.rows)
-        load = _rows_from(b, block, 0)
+        load, store = right(block)
         spare = tile.spare_quads(depth, load)
         share = Share(row, count)
         meanwhile: Meanwhile | None = None
@@ -157,8 +163,48 @@ def gemm_of_scaled(
     *,
     shared: bool = True,
 ) -> None:
-    """`gemm` for float32 and a B that `scaled.pack_scaled_b` made: each piece becomes float32 beside its rows of A."""
+    """`gemm` for float32 and a B that `scaled.pack_scaled_b` made.
+
+    Its integers become float32 in registers, again for each tile, and sums are scaled. That takes multiply-adds' time
+    where the processor has no units for it beside theirs: there, for many rows, each piece becomes float32 once.
+    """
     tile = tile.for_rows(rows)
+
+    def right(block: Expr) -> tuple[Load, Store]:
+        scales, first = scales_of(k, tile, b, block), block * tile.columns
+        return (
+            lambda d, c: tirx.Cast(tile.dtype, b[block, d + ROWS_OF_SCALES, c]),
+            lambda i, j, value: store(i, j, value * scales[j - first]),
+        )
+
+    def in_registers() -> None:
+        _gemm_at_once(k, tile, rows, columns, depth, a, b, right, ahead, shared=shared)
+
+    def in_memory() -> None:
+        _gemm_of_scaled_in_steps(k, tile, rows, columns, depth, a, b, store, ahead, shared=shared)
+
+    if tile.converts_beside:
+        in_registers()
+    elif isinstance(rows, int):
+        (in_memory if rows > _TWICE * tile.rows else in_registers)()
+    else:
+        k.branch(noted(k, rows, "rows") > _TWICE * tile.rows, in_memory, in_registers)
+
+
+def _gemm_of_scaled_in_steps(
+    k: Loops,
+    tile: Tile,
+    rows: Index,
+    columns: int,
+    depth: int,
+    a: Buffer,
+    b: Buffer,
+    store: Store,
+    ahead: Ahead | None,
+    *,
+    shared: bool,
+) -> None:
+    """`gemm_of_scaled` that makes a piece of B float32 beside the rows of A that pass by it."""
     step = _even_step(depth, PIECE // tile.columns)
 
     def pieces(block: Expr) -> Callable[[Expr, Expr], Load]:

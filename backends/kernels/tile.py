@@ -45,14 +45,15 @@ Meanwhile = Callable[[Index], None]
 class Vectors:
     """What a machine has: `lanes` numbers of 32 bits per vector register, and how many registers.
 
-    `fuses`: whether it multiplies and adds in one instruction; `sums_neighbours`: as the `Target` says. `amx`: the
-    number of cores, if they multiply bfloat16 in tiles, else 0; `amx_bytes`: the same of 8-bit integers.
+    `fuses`: whether it multiplies and adds in one instruction; `sums_neighbours`, `converts_beside`: as the `Target`
+    says. `amx`: the number of cores, if they multiply bfloat16 in tiles, else 0; `amx_bytes`: the same of bytes.
     """
 
     lanes: int = 16
     registers: int = 32
     fuses: bool = False
     sums_neighbours: bool = False
+    converts_beside: bool = False
     amx: int = 0
     amx_bytes: int = 0
 
@@ -61,8 +62,8 @@ class Vectors:
         """The vectors of a processor."""
         amx = target.cores if target.multiplies_tiles else 0
         amx_bytes = target.cores if target.has("amx-int8") and target.has("avx512f") else 0
-        vectors = target.lanes(32), target.vector_registers, target.has("fma"), target.sums_neighbours
-        return cls(*vectors, amx, amx_bytes)
+        vectors = target.lanes(32), target.vector_registers, target.has("fma")
+        return cls(*vectors, target.sums_neighbours, target.converts_beside, amx, amx_bytes)
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,9 @@ class Tile:
     `dtype` is that of both operands: float32, int32, whose sums wrap around, or int16, which is summed as int32; then
     B may be int8, and A uint8. With uint8 A is that and B int8, also summed as int32; behind its depth B of a matrix
     product has rows that `packing_quads.pack_quads` made, for `spare` quads at most. `fuses`: whether one instruction
-    multiplies and adds, or multiplies, sums neighbours and adds. `registers`: those of the machine. `dots`: unless 0,
-    each accumulator is a vector of so many lanes along what is summed (see `dots.py`), and `lanes` those of a result.
+    multiplies and adds, or multiplies, sums neighbours and adds. `registers`, `converts_beside`: as the machine says.
+    `dots`: unless 0, each accumulator is a vector of so many lanes along what is summed (see `dots.py`), and `lanes`
+    those of a result.
     `amx`: unless 0, products of `amx_rows` or more are computed on AMX, of so many cores (see `amx_gemm.py`), and
     always where B is `in_pieces` (see `amx_pieces.py`).
     """
@@ -85,6 +87,7 @@ class Tile:
     spare: int = 0
     fuses: bool = False
     registers: int = 32
+    converts_beside: bool = False
     dots: int = 0
     amx: int = 0
     amx_rows: int = 0
@@ -136,7 +139,8 @@ def choose_tile(
     taken = _TEMPORARIES if dtype == "uint8" and not fuses else 0
     heights = {width: _rows(machine, width, taken) for width in (1, 2, 3, 4)}
     sizes = [(h, w * machine.lanes) for w, h in heights.items() if h >= 2]
-    tiles = [Tile(h, w, machine.lanes, dtype, spare, fuses, machine.registers) for h, w in sizes]
+    plain = Tile(0, 0, machine.lanes, dtype, spare, fuses, machine.registers, machine.converts_beside)
+    tiles = [replace(plain, rows=h, columns=w) for h, w in sizes]
     wide = [tile for tile in tiles if tile.columns >= least]
     return min(wide or tiles, key=lambda tile: _cost(tile, columns, rows))
 

@@ -42,6 +42,22 @@ def test_vectors(text: str, bits: int, registers: int) -> None:
     assert (target.vector_bits, target.vector_registers, target.lanes(16)) == (bits, registers, bits // 16)
 
 
+@pytest.mark.parametrize(
+    ("cpu", "model", "beside"),
+    [
+        ("znver4", "Intel(R) Xeon(R) Processor", True),
+        ("sapphirerapids", "AMD EPYC 9R14", False),
+        ("native", "AMD EPYC 9R14", True),
+        ("native", "Intel(R) Xeon(R) Processor", False),
+    ],
+)
+def test_converting_beside_multiply_adds(
+    cpu: str, model: str, monkeypatch: pytest.MonkeyPatch, *, beside: bool
+) -> None:
+    monkeypatch.setattr(target_module, "_cpuinfo", lambda: {"model name": model, "flags": "avx2 fma"})
+    assert parse_target(f"llvm -mcpu={cpu}").converts_beside == beside
+
+
 def test_dropping_a_feature_drops_what_stands_on_it() -> None:
     assert not any(f.startswith("avx512") for f in parse_target("llvm -mcpu=znver5 -mattr=-avx512f").features)
     assert not parse_target("llvm -mcpu=haswell -mattr=-avx").has("fma")

@@ -300,10 +300,13 @@ def test_quads_on_amx(amx_tile: Tile, columns: int, depth: int) -> None:
         np.testing.assert_array_equal(result, left.astype(np.int32) @ matrix.astype(np.int32))
 
 
+@pytest.mark.parametrize("beside", [True, False], ids=["converted beside", "converted once"])
 @pytest.mark.parametrize(("columns", "depth"), [(768, 200), (100, 33), (101, 1050), (5, 1)])
-def test_scaled(columns: int, depth: int) -> None:
+@pytest.mark.parametrize("rows", [None, 7, 50])
+def test_scaled(rows: int | None, columns: int, depth: int, *, beside: bool) -> None:
     """Weights of 8 bits, with a scale for each column, give the products of the float32 weights that they stand for."""
-    check_scaled(choose_tile(NATIVE, columns), columns, depth)
+    tile = choose_tile(NATIVE, columns, rows=rows)
+    check_scaled(replace(tile, converts_beside=beside), columns, depth, rows)
 
 
 @pytest.mark.parametrize(("columns", "depth"), [(768, 64), (100, 33), (101, 1050), (48, 1600)])
@@ -312,9 +315,9 @@ def test_scaled_on_amx(amx_tile: Tile, columns: int, depth: int) -> None:
     check_scaled(amx_tile, columns, depth)
 
 
-def check_scaled(tile: Tile, columns: int, depth: int) -> None:
+def check_scaled(tile: Tile, columns: int, depth: int, known: int | None = None) -> None:
     k = Loops("scaled")
-    rows = k.dim("rows")
+    rows = known or k.dim("rows")
     x = k.buffer("x", (rows, depth))
     w = k.buffer("w", packed_scaled_b_shape(depth, columns, tile.columns), "int8")
     y = k.buffer("y", (rows, columns))
@@ -323,7 +326,7 @@ def check_scaled(tile: Tile, columns: int, depth: int) -> None:
     scales = np.exp(random.uniform(-5, 0, columns)).astype(np.float32)
     matrix = random.integers(-128, 128, (depth, columns)).astype(np.float32) * scales
     packed = pack_scaled_b(matrix, tile.columns)
-    for count in rows_of(tile):
+    for count in [known] if known else [*rows_of(tile), 2 * tile.rows + 1]:
         left = normal(count, depth, seed=count)
         check_close(kernel(left, packed, hollow(count, columns)), left, matrix)
 
