@@ -6,14 +6,14 @@ which are added up last.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from tvm import tirx
 
 from tilewright.backends.kernels.fused import multiply_add
 from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, index
 from tilewright.backends.kernels.ranges import nested
-from tilewright.backends.kernels.tile import SUMS, Out, Tile, Vectors
+from tilewright.backends.kernels.tile import SUMS, Out, Tile, Vectors, powers
 
 Load = Callable[..., Expr]
 
@@ -48,10 +48,7 @@ def multiply_dots(
     """
     *outer, run = extents
     lanes, columns = tile.dots, tile.columns
-    sums = [k.local(f"sum{c}", (rows * lanes,), "float32") for c in range(columns)]
-    for total in sums:
-        with k.unrolled(rows, name="r") as r, k.vectorized(lanes) as lane:
-            k.store(total, (r * lanes + lane,), 0.0)
+    sums = [[_zeros(k, lanes) for _ in range(columns)] for _ in range(rows)]
 
     def step(place: Sequence[Expr], number: Index, width: int) -> None:
         def left(r: int) -> Expr:
@@ -61,29 +58,32 @@ def multiply_dots(
             return _vector(k, lanes, lanes, lambda i: b(*place, number, c, i))
 
         factors = [left(r) for r in range(rows)]
-        for c, total in enumerate(sums):
+        for c in range(columns):
             factor = right(c)
-            for r in range(rows):
-                multiply_add(k, total, r * lanes, factors[r], factor)
+            for of_row, other in zip(sums, factors, strict=True):
+                multiply_add(k, of_row[c], 0, other, factor)
 
     with nested(k, outer) as place:
         with k.serial(int(run) // lanes, name="d") as number:
             step(place, number, lanes)
         if rest := int(run) % lanes:
             step(place, int(run) // lanes, rest)
-    _write(
-        k,
-        tile,
-        rows,
-        _totals(k, [_lanes_of(total, r * lanes, lanes) for r in range(rows) for total in sums], lanes),
-        out,
-    )
+    totals = _totals(k, [_vector_in(total, lanes) for of_row in sums for total in of_row], lanes)
+    _write(k, tile, rows, totals, out)
+
+
+def _zeros(k: Loops, lanes: int) -> Buffer:
+    """A sum, each in a buffer of its own: one of many would not fit on the stack."""
+    sums = k.local("sum", (lanes,), "float32")
+    with k.vectorized(lanes) as lane:
+        k.store(sums, (lane,), 0.0)
+    return sums
 
 
 def _write(k: Loops, tile: Tile, rows: int, totals: Buffer, out: Out) -> None:
     """`out` for the sums of all rows, each of which has its columns side by side, in vectors."""
     if tile.columns == 1:
-        for first, count in _powers(rows, tile.dots):
+        for first, count in powers(rows, tile.dots):
             with k.vectorized(count) as r:
                 out(first + r, 0, index(0), totals[first + r])
         return
@@ -93,23 +93,14 @@ def _write(k: Loops, tile: Tile, rows: int, totals: Buffer, out: Out) -> None:
                 out(index(r), v, lane, totals[r * tile.columns + v * tile.lanes + lane])
 
 
-def _powers(count: int, most: int) -> Iterator[tuple[int, int]]:
-    """Parts of `count` things whose sizes are powers of two up to `most`: where each begins, and its size."""
-    first = 0
-    while first < count:
-        size = min(most, 1 << ((count - first).bit_length() - 1))
-        yield first, size
-        first += size
-
-
-def _lanes_of(buffer: Buffer, start: int, lanes: int) -> Expr:
-    return tirx.BufferLoad(buffer, [tirx.Ramp(index(start), index(1), lanes)])
+def _vector_in(buffer: Buffer, lanes: int) -> Expr:
+    return tirx.BufferLoad(buffer, [tirx.Ramp(index(0), index(1), lanes)])
 
 
 def _totals(k: Loops, vectors: Sequence[Expr], lanes: int) -> Buffer:
     """The sum of the lanes of each vector, in their order. As many as fit into one are folded together."""
     totals = k.local("totals", (len(vectors),), "float32")
-    for first, count in _powers(len(vectors), lanes):
+    for first, count in powers(len(vectors), lanes):
         folded = _folded(k, vectors[first : first + count], lanes)
         k.emit(
             tirx.BufferStore(totals, folded, [tirx.Ramp(index(first), index(1), count) if count > 1 else index(first)])
@@ -146,4 +137,4 @@ def _vector(k: Loops, lanes: int, width: int, load: Callable[[Expr], Expr]) -> E
     if width < lanes:
         with k.vectorized(lanes - width) as lane:
             k.store(loaded, (lane + width,), 0.0)
-    return _lanes_of(loaded, 0, lanes)
+    return _vector_in(loaded, lanes)

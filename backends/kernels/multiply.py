@@ -115,7 +115,8 @@ class _Product:
     def _add_in_place(self, place: Sequence[Expr], sums: Accumulators) -> None:
         vectors = [self._vector(place, v) for v in range(len(sums))]
         with self.k.unrolled(self.rows, name="r") as r:
-            factor = self.k.let("a", self.a(r, *place))
+            loaded = self.a(r, *place)
+            factor = loaded if len(vectors) == 1 else self.k.let("a", loaded)
             for vector, total in zip(vectors, sums, strict=True):
                 multiply_add(self.k, total, r * self.tile.lanes, factor, vector)
 

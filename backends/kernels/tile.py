@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -108,8 +108,11 @@ class Tile:
         return TOGETHER[self.dtype][0] if self.dtype in TOGETHER else 1
 
     def for_rows(self, count: Index) -> Tile:
-        """The tile that covers so many rows in the fewest steps and all about equally; itself if they are not known."""
-        if not isinstance(count, int) or count < 1:
+        """The tile that covers so many rows in the fewest steps and all about equally; itself if they are not known.
+
+        The rows of a single column stay a vector.
+        """
+        if not isinstance(count, int) or count < 1 or (self.columns == 1 and count >= self.rows):
             return self
         return replace(self, rows=int(ceildiv(count, int(ceildiv(count, self.rows)))))
 
@@ -232,11 +235,11 @@ def summed_tile(
 def store_rows(k: Loops, tile: Tile, height: Index, width: Index, sums: Sums, store: Finish) -> None:
     """store(row, column, sum) for the sums of a tile, row by row, in vectors.
 
-    Those of a single column go in one vector of all rows. Where columns are missing, a row is put together first: else
+    Those of a single column go in vectors of rows. Where columns are missing, a row is put together first: else
     each part would have vectors and a rest.
     """
     if tile.columns == 1:
-        k.lanes(height, tile.rows, lambda r: store(r, index(0), sums.parts[0][r]))
+        _store_column(k, tile, height, sums.parts[0], store)
         return
 
     def keep_one(r: Expr, number: int, part: Buffer, keep: Finish, c: Expr) -> None:
@@ -264,11 +267,21 @@ def store_rows(k: Loops, tile: Tile, height: Index, width: Index, sums: Sums, st
                  all_columns, some_columns)  # fmt: skip
 
 
+def _store_column(k: Loops, tile: Tile, height: Index, sums: Buffer, store: Finish) -> None:
+    if not isinstance(height, int):
+        k.lanes(height, tile.rows, lambda r: store(r, index(0), sums[r]))
+        return
+    for first, count in powers(height, tile.rows):
+        with k.vectorized(count) as r:
+            store(first + r, index(0), sums[first + r])
+
+
 def ask_ahead(k: Loops, tile: Tile, ahead: Ahead | None, start: Index = 0) -> None:
     """Asks for the results of a whole tile from row `start` on, so that they are near when its sums are done."""
     if ahead is not None:
-        with k.unrolled(tile.rows, name="r") as r:
-            for column in range(0, tile.columns, LINE // 4):
+        line = LINE // 4
+        for r in range(0, tile.rows, line if tile.columns == 1 else 1):
+            for column in range(0, tile.columns, line):
                 ahead(start + r, column)
 
 
@@ -317,6 +330,15 @@ def by_height(k: Loops, tile: Tile, rows: Index, start: Index, body: Callable[[I
         k.branch(index(start) + tile.rows <= rows, lambda: body(tile.rows), lambda: body(rest))
     else:
         body(tile.rows)
+
+
+def powers(count: int, most: int) -> Iterator[tuple[int, int]]:
+    """Parts of `count` things whose sizes are powers of two up to `most`: where each begins, and its size."""
+    first = 0
+    while first < count:
+        size = min(most, 1 << ((count - first).bit_length() - 1))
+        yield first, size
+        first += size
 
 
 def row_tiles(k: Loops, tile: Tile, height: Index, part: Callable[[int, Index, RowOf], None]) -> None:

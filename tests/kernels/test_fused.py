@@ -20,7 +20,8 @@ from tilewright.backends.tvm_adapter import _lowered, tvm_target
 pytestmark = pytest.mark.skipif(not NATIVE.fuses, reason="this processor has no fused multiply-add")
 
 
-def test_one_rounding() -> None:
+@pytest.mark.parametrize("loads", [True, False], ids=["loads", "loaded"])
+def test_one_rounding(*, loads: bool) -> None:
     lanes = NATIVE.lanes
     k = Loops("fused")
     a, b, c = k.buffer("a", (1,)), k.buffer("b", (lanes,)), k.buffer("c", (lanes,))
@@ -28,7 +29,7 @@ def test_one_rounding() -> None:
     with k.vectorized(lanes) as lane:
         k.store(sums, (lane,), -1)
     every = tirx.Ramp(index(0), index(1), lanes)
-    multiply_add(k, sums, index(0), a[0], tirx.BufferLoad(b, [every]))
+    multiply_add(k, sums, index(0), a[0] if loads else k.let("factor", a[0]), tirx.BufferLoad(b, [every]))
     with k.vectorized(lanes) as lane:
         k.store(c, (lane,), sums[lane])
     factor, other = np.array([1 + 2**-12], np.float32), np.full(lanes, 1 - 2**-12, np.float32)
