@@ -22,7 +22,7 @@ _COPY_WORK = 100_000  # elements whose copying takes longer than a fork
 def step_of(conv: ConvLast, tile: Tile) -> int:
     """Products of neighbouring channels that are summed at once, which all lie side by side in the image; 0: too few.
 
-    They are as many as a piece of the weights has rows that stays in the first-level cache.
+    They are at most as many as a piece of the weights has rows.
     """
     run = _run(conv)
     found = [step for step in range(TURN, PIECE // tile.columns + 1, TURN) if run % step == 0]

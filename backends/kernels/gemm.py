@@ -2,7 +2,7 @@
 
 The method is that of GotoBLAS (Goto and van de Geijn, 2008) without packing A: a block of B columns stays in the
 second-level cache while rows of A pass by, a tile of C stays in registers. Where a block of B is too deep for that,
-sums are made in steps: a piece of a block stays in the first-level cache while rows of A pass by. What of B comes next
+sums are made in steps: a piece of a block stays near while rows of A pass by. What of B comes next
 is asked for between the multiply-adds, a line at a time: in a burst it would hold up the loads that they wait for.
 """
 
@@ -62,7 +62,8 @@ _CACHE = 3 << 16  # bytes of A that stay in the second-level cache while B passe
 DEEP = 3 << 15  # bytes of a block of B, of which the second-level cache keeps too little beside A
 _FAR = 1 << 18  # bytes of B, of which the second-level cache keeps little from one pass to the next
 _VAST = 1 << 24  # bytes of B that come from memory in each pass: as many rows of A share one as may
-PIECE = 6 << 10  # elements of B that stay in the first-level cache beside rows of A
+PIECE = 1 << 14  # elements of B that stay near while rows of A pass by, in sums long enough to be worth adding up
+_CONVERTED = 6 << 10  # elements of a piece that becomes float32 first, and stays in the first-level cache
 _TWICE = 2  # tiles of rows, for which making B float32 each time takes as long as storing it once
 _KEPT = 1 << 14  # bytes of A that a tile sums while the next tile's come into the first-level cache
 _ROWS_TOGETHER = 132  # rows of A that pass by a piece of B, about
@@ -205,7 +206,7 @@ def _gemm_of_scaled_in_steps(
     shared: bool,
 ) -> None:
     """`gemm_of_scaled` that makes a piece of B float32 beside the rows of A that pass by it."""
-    step = _even_step(depth, PIECE // tile.columns)
+    step = _even_step(depth, _CONVERTED // tile.columns)
 
     def pieces(block: Expr) -> Callable[[Expr, Expr], Load]:
         piece = k.scratch("piece", (step, tile.columns), tile.dtype)
