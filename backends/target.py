@@ -49,6 +49,8 @@ _CPUS: dict[str, frozenset[str]] = {
     "znver4": _ZEN4,
     "znver5": _ZEN4 | {"avxvnni"},
 }
+_ZEN4_FAMILY = "25"  # as /proc/cpuinfo has it; Zen 3, of the same, has no vectors of 512 bits
+
 KNOWN_FEATURES = frozenset().union(*_CPUS.values())
 
 # What each stands on, as LLVM has it: to name one brings these, and to drop one of these drops it.
@@ -116,6 +118,12 @@ class Target:
     def converts_beside(self) -> bool:
         """Whether integers become floats on units that multiply-adds leave free, as on AMD's Zen."""
         return (cpu_model() if self.cpu == "native" else self.cpu).startswith(("AMD", "znver"))
+
+    @property
+    def halves_vectors(self) -> bool:
+        """Whether vectors of 512 bits pass its units in halves, so that two of 256 bits take no longer: AMD's Zen 4."""
+        zen4 = cpu_model().startswith("AMD") and _cpuinfo().get("cpu family") == _ZEN4_FAMILY
+        return self.has("avx512vl") and (zen4 if self.cpu == "native" else self.cpu == "znver4")
 
     def lanes(self, bits: int = 32) -> int:
         """Elements of `bits` bits in one vector register."""

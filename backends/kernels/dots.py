@@ -61,7 +61,7 @@ def multiply_dots(
         for c in range(columns):
             factor = right(c)
             for of_row, other in zip(sums, factors, strict=True):
-                multiply_add(k, of_row[c], 0, other, factor)
+                multiply_add(k, tile.registers, of_row[c], 0, other, factor)
 
     with nested(k, outer) as place:
         with k.serial(int(run) // lanes, name="d") as number:

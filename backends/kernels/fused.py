@@ -20,29 +20,29 @@ define <{lanes} x float> @{name}(<{lanes} x float> %sum, <{lanes} x float> %a, <
   ret <{lanes} x float> %result
 }}
 """
-_REGISTERS = {4: "x", 8: "x", 16: "v"}  # constraints of LLVM: any of the first sixteen, or any of all
-_LOADED_LANES = 16  # of AVX-512, whose instructions broadcast what they load
 _MULTIPLY_LOADED_ADD = """
-define <16 x float> @{name}(<16 x float> %sum, ptr %a, <16 x float> %b) alwaysinline {{
-  %result = call <16 x float> asm "vfmadd231ps $2{{1to16}}, $3, $0", "=v,0,*m,v"(
-    <16 x float> %sum, ptr elementtype(float) %a, <16 x float> %b) nounwind memory(argmem: read)
-  ret <16 x float> %result
+define <{lanes} x float> @{name}(<{lanes} x float> %sum, ptr %a, <{lanes} x float> %b) alwaysinline {{
+  %result = call <{lanes} x float> asm "vfmadd231ps $2{{1to{lanes}}}, $3, $0", "=v,0,*m,v"(
+    <{lanes} x float> %sum, ptr elementtype(float) %a, <{lanes} x float> %b) nounwind memory(argmem: read)
+  ret <{lanes} x float> %result
 }}
 """
+_FIRST = 16  # registers, which all instructions know; those of AVX-512 know more, and broadcast what they load
 
 
-def multiply_add(k: Loops, sums: Buffer, start: Expr, a: Expr, b: Expr) -> None:
+def multiply_add(k: Loops, registers: int, sums: Buffer, start: Expr, a: Expr, b: Expr) -> None:
     """sums[start + i] += a * b[i] for the float32 vector b and the number a, or as many of them.
 
-    A number in memory is broadcast by the same instruction, if it can: one that broadcasts takes time beside it.
+    `registers` are those of the machine. A number in memory is broadcast by the same instruction, if it can: one that
+    only broadcasts takes time beside it.
     """
     lanes = int(b.ty.dtype.lanes)
     place = tirx.Ramp(index(start), index(1), lanes)
-    if isinstance(a, TensorLoad) and int(a.ty.dtype.lanes) == 1 and lanes == _LOADED_LANES:
-        name, source, factor = "tilewright_multiply_loaded_add", _MULTIPLY_LOADED_ADD, tirx.address_of(a)
+    if isinstance(a, TensorLoad) and int(a.ty.dtype.lanes) == 1 and registers > _FIRST:
+        name, source, factor = f"tilewright_multiply_loaded_add_{lanes}", _MULTIPLY_LOADED_ADD, tirx.address_of(a)
     else:
         name, source = f"tilewright_multiply_add_{lanes}", _MULTIPLY_ADD
         factor = a if int(a.ty.dtype.lanes) == lanes else tirx.Broadcast(a, lanes)
-    k.include(source.format(name=name, lanes=lanes, register=_REGISTERS[lanes]))
+    k.include(source.format(name=name, lanes=lanes, register="v" if registers > _FIRST else "x"))
     result = tirx.call_pure_extern(f"float32x{lanes}", name, sums[place], factor, b)
     k.emit(tirx.BufferStore(sums, result, [place]))

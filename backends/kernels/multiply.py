@@ -118,7 +118,7 @@ class _Product:
             loaded = self.a(r, *place)
             factor = loaded if len(vectors) == 1 else self.k.let("a", loaded)
             for vector, total in zip(vectors, sums, strict=True):
-                multiply_add(self.k, total, r * self.tile.lanes, factor, vector)
+                multiply_add(self.k, self.tile.registers, total, r * self.tile.lanes, factor, vector)
 
     def _add(self, place: Sequence[Expr], sums: Accumulators) -> None:
         k, lanes = self.k, self.tile.lanes

@@ -32,6 +32,7 @@ SUMMED = ("float32", "int32")  # what register tiles multiply and sum in its own
 TOGETHER = {"int16": (2, pairs), "uint8": (4, quads)}
 """How many neighbours along the summed axis one instruction takes, and what multiplies them, by the left operand."""
 _TEMPORARIES = 3  # registers that products of neighbours pass through
+_WIDEST = 4  # vectors of a tile
 _ADDRESSES = 8  # rows of A whose addresses stay in registers
 _SUM = 4  # bytes
 LINE = 64  # bytes that one prefetch brings
@@ -45,8 +46,8 @@ Meanwhile = Callable[[Index], None]
 class Vectors:
     """What a machine has: `lanes` numbers of 32 bits per vector register, and how many registers.
 
-    `fuses`: whether it multiplies and adds in one instruction; `sums_neighbours`, `converts_beside`: as the `Target`
-    says. `amx`: the number of cores, if they multiply bfloat16 in tiles, else 0; `amx_bytes`: the same of bytes.
+    `fuses`: whether it multiplies and adds in one instruction; `sums_neighbours`, `converts_beside`, `halves`: as the
+    `Target` says. `amx`: the number of cores, if they multiply bfloat16 in tiles, else 0; `amx_bytes`: that of bytes.
     """
 
     lanes: int = 16
@@ -54,6 +55,7 @@ class Vectors:
     fuses: bool = False
     sums_neighbours: bool = False
     converts_beside: bool = False
+    halves: bool = False
     amx: int = 0
     amx_bytes: int = 0
 
@@ -63,7 +65,8 @@ class Vectors:
         amx = target.cores if target.multiplies_tiles else 0
         amx_bytes = target.cores if target.has("amx-int8") and target.has("avx512f") else 0
         vectors = target.lanes(32), target.vector_registers, target.has("fma")
-        return cls(*vectors, target.sums_neighbours, target.converts_beside, amx, amx_bytes)
+        kinds = target.sums_neighbours, target.converts_beside, target.halves_vectors
+        return cls(*vectors, *kinds, amx, amx_bytes)
 
 
 @dataclass(frozen=True)
@@ -138,14 +141,20 @@ def choose_tile(
 
     Padding is wasted, and small tiles load more per product. It has at least `least` columns if any tile has.
     """
+    tiles = _tiles(machine, dtype, spare)
+    if machine.halves and dtype == "float32":
+        tiles += _tiles(replace(machine, lanes=machine.lanes // 2), dtype, spare)
+    wide = [tile for tile in tiles if tile.columns >= least]
+    return min(wide or tiles, key=lambda tile: (_cost(tile, columns, rows), -tile.lanes))
+
+
+def _tiles(machine: Vectors, dtype: str, spare: int) -> list[Tile]:
+    """Of all widths."""
     fuses = machine.sums_neighbours if dtype in TOGETHER else machine.fuses
     taken = _TEMPORARIES if dtype == "uint8" and not fuses else 0
-    heights = {width: _rows(machine, width, taken) for width in (1, 2, 3, 4)}
-    sizes = [(h, w * machine.lanes) for w, h in heights.items() if h >= 2]
+    heights = {width: _rows(machine, width, taken) for width in range(1, _WIDEST + 1)}
     plain = Tile(0, 0, machine.lanes, dtype, spare, fuses, machine.registers, machine.converts_beside)
-    tiles = [replace(plain, rows=h, columns=w) for h, w in sizes]
-    wide = [tile for tile in tiles if tile.columns >= least]
-    return min(wide or tiles, key=lambda tile: _cost(tile, columns, rows))
+    return [replace(plain, rows=h, columns=w * machine.lanes) for w, h in heights.items() if h >= 2]
 
 
 def _rows(machine: Vectors, width: int, taken: int) -> int:

@@ -29,7 +29,9 @@ def test_one_rounding(*, loads: bool) -> None:
     with k.vectorized(lanes) as lane:
         k.store(sums, (lane,), -1)
     every = tirx.Ramp(index(0), index(1), lanes)
-    multiply_add(k, sums, index(0), a[0] if loads else k.let("factor", a[0]), tirx.BufferLoad(b, [every]))
+    multiply_add(
+        k, NATIVE.registers, sums, index(0), a[0] if loads else k.let("factor", a[0]), tirx.BufferLoad(b, [every])
+    )
     with k.vectorized(lanes) as lane:
         k.store(c, (lane,), sums[lane])
     factor, other = np.array([1 + 2**-12], np.float32), np.full(lanes, 1 - 2**-12, np.float32)
