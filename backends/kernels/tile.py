@@ -33,6 +33,7 @@ TOGETHER = {"int16": (2, pairs), "uint8": (4, quads)}
 """How many neighbours along the summed axis one instruction takes, and what multiplies them, by the left operand."""
 _TEMPORARIES = 3  # registers that products of neighbours pass through
 _WIDEST = 4  # vectors of a tile
+_WIDEST_OF_HALVES = 6  # of half as many lanes
 _ADDRESSES = 8  # rows of A whose addresses stay in registers
 _SUM = 4  # bytes
 LINE = 64  # bytes that one prefetch brings
@@ -141,18 +142,18 @@ def choose_tile(
 
     Padding is wasted, and small tiles load more per product. It has at least `least` columns if any tile has.
     """
-    tiles = _tiles(machine, dtype, spare)
+    tiles = _tiles(machine, dtype, spare, _WIDEST)
     if machine.halves and dtype == "float32":
-        tiles += _tiles(replace(machine, lanes=machine.lanes // 2), dtype, spare)
+        tiles += _tiles(replace(machine, lanes=machine.lanes // 2), dtype, spare, _WIDEST_OF_HALVES)
     wide = [tile for tile in tiles if tile.columns >= least]
     return min(wide or tiles, key=lambda tile: (_cost(tile, columns, rows), -tile.lanes))
 
 
-def _tiles(machine: Vectors, dtype: str, spare: int) -> list[Tile]:
-    """Of all widths."""
+def _tiles(machine: Vectors, dtype: str, spare: int, widest: int) -> list[Tile]:
+    """Those of up to so many vectors."""
     fuses = machine.sums_neighbours if dtype in TOGETHER else machine.fuses
     taken = _TEMPORARIES if dtype == "uint8" and not fuses else 0
-    heights = {width: _rows(machine, width, taken) for width in range(1, _WIDEST + 1)}
+    heights = {width: _rows(machine, width, taken) for width in range(1, widest + 1)}
     plain = Tile(0, 0, machine.lanes, dtype, spare, fuses, machine.registers, machine.converts_beside)
     return [replace(plain, rows=h, columns=w * machine.lanes) for w, h in heights.items() if h >= 2]
 
