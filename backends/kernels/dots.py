@@ -29,7 +29,9 @@ def choose_dots(machine: Vectors, columns: int, terms: int, run: int) -> Tile | 
         return None
     rows = min(SUMS if columns == 1 else _HIGHEST, (machine.registers - 2) // (columns + 1))
     width = columns if columns in (2, 4, 8) else 1
-    return Tile(rows, columns, width, fuses=True, registers=machine.registers, dots=lanes)
+    of_halves = machine.halves and run % lanes == lanes // 2  # which leaves none of the last vector empty
+    dots = lanes // 2 if of_halves else lanes
+    return Tile(rows, columns, width, fuses=True, registers=machine.registers, dots=dots)
 
 
 def multiply_dots(

@@ -32,8 +32,9 @@ SUMMED = ("float32", "int32")  # what register tiles multiply and sum in its own
 TOGETHER = {"int16": (2, pairs), "uint8": (4, quads)}
 """How many neighbours along the summed axis one instruction takes, and what multiplies them, by the left operand."""
 _TEMPORARIES = 3  # registers that products of neighbours pass through
-_WIDEST = 4  # vectors of a tile
-_WIDEST_OF_HALVES = 6  # of half as many lanes
+_WIDTHS = (1, 2, 3, 4)  # vectors of a tile
+_WIDTHS_OF_HALVES = (1, 3, 4, 5, 6)  # of half as many lanes; of two, numbers are broadcast as often as of a whole one
+_MORE_INSTRUCTIONS = 1.02  # what tiles of halves take longer, but for what they do not compute in vain
 _ADDRESSES = 8  # rows of A whose addresses stay in registers
 _SUM = 4  # bytes
 LINE = 64  # bytes that one prefetch brings
@@ -142,18 +143,22 @@ def choose_tile(
 
     Padding is wasted, and small tiles load more per product. It has at least `least` columns if any tile has.
     """
-    tiles = _tiles(machine, dtype, spare, _WIDEST)
+    tiles = _tiles(machine, dtype, spare, _WIDTHS)
     if machine.halves and dtype == "float32":
-        tiles += _tiles(replace(machine, lanes=machine.lanes // 2), dtype, spare, _WIDEST_OF_HALVES)
+        tiles += _tiles(replace(machine, lanes=machine.lanes // 2), dtype, spare, _WIDTHS_OF_HALVES)
     wide = [tile for tile in tiles if tile.columns >= least]
-    return min(wide or tiles, key=lambda tile: (_cost(tile, columns, rows), -tile.lanes))
+
+    def cost(tile: Tile) -> float:
+        return _cost(tile, columns, rows) * (1 if tile.lanes == machine.lanes else _MORE_INSTRUCTIONS)
+
+    return min(wide or tiles, key=cost)
 
 
-def _tiles(machine: Vectors, dtype: str, spare: int, widest: int) -> list[Tile]:
-    """Those of up to so many vectors."""
+def _tiles(machine: Vectors, dtype: str, spare: int, widths: Sequence[int]) -> list[Tile]:
+    """Those of so many vectors."""
     fuses = machine.sums_neighbours if dtype in TOGETHER else machine.fuses
     taken = _TEMPORARIES if dtype == "uint8" and not fuses else 0
-    heights = {width: _rows(machine, width, taken) for width in range(1, widest + 1)}
+    heights = {width: _rows(machine, width, taken) for width in widths}
     plain = Tile(0, 0, machine.lanes, dtype, spare, fuses, machine.registers, machine.converts_beside)
     return [replace(plain, rows=h, columns=w * machine.lanes) for w, h in heights.items() if h >= 2]
 

@@ -58,6 +58,25 @@ def test_converting_beside_multiply_adds(
     assert parse_target(f"llvm -mcpu={cpu}").converts_beside == beside
 
 
+@pytest.mark.parametrize(
+    ("options", "family", "flags", "halves"),
+    [
+        ("-mcpu=znver4", "6", "", True),
+        ("-mcpu=znver4 -mattr=-avx512f", "6", "", False),
+        ("-mcpu=znver5", "25", "", False),
+        ("-mcpu=native", "25", "avx512f avx512vl", True),
+        ("-mcpu=native", "25", "avx2", False),  # Zen 3
+        ("-mcpu=native", "26", "avx512f avx512vl", False),
+    ],
+)
+def test_vectors_that_pass_in_halves(
+    options: str, family: str, flags: str, monkeypatch: pytest.MonkeyPatch, *, halves: bool
+) -> None:
+    info = {"model name": "AMD EPYC 9R14", "cpu family": family, "flags": flags}
+    monkeypatch.setattr(target_module, "_cpuinfo", lambda: info)
+    assert parse_target(f"llvm {options}").halves_vectors == halves
+
+
 def test_dropping_a_feature_drops_what_stands_on_it() -> None:
     assert not any(f.startswith("avx512") for f in parse_target("llvm -mcpu=znver5 -mattr=-avx512f").features)
     assert not parse_target("llvm -mcpu=haswell -mattr=-avx").has("fma")

@@ -16,6 +16,7 @@ from tilewright.ir import Value, apply, constant, input_value, tensor
 
 VECTORS = parse_target("llvm -mcpu=native -mattr=-amx-tile")
 WIDE, MIDDLE = Vectors(16, 32, fuses=True), Vectors(8, 16, fuses=True)
+HALVES = Vectors(16, 32, fuses=True, halves=True)
 
 
 def weight(*shape: int) -> Value:
@@ -62,19 +63,21 @@ def test_what_lies_behind_a_sum_is_not_read() -> None:
 @pytest.mark.parametrize(
     ("machine", "columns", "terms", "run", "expected"),
     [
-        (WIDE, 8, 936, 312, (3, 8)),
-        (WIDE, 3, 576, 192, (7, 1)),
-        (WIDE, 1, 672, 96, (8, 1)),
-        (MIDDLE, 4, 576, 192, (2, 4)),
+        (WIDE, 8, 936, 312, (3, 8, 16)),
+        (HALVES, 8, 936, 312, (3, 8, 8)),
+        (WIDE, 3, 576, 192, (7, 1, 16)),
+        (HALVES, 3, 576, 192, (7, 1, 16)),
+        (WIDE, 1, 672, 96, (8, 1, 16)),
+        (MIDDLE, 4, 576, 192, (2, 4, 8)),
         (WIDE, 9, 936, 312, None),  # half a vector is filled without
         (WIDE, 8, 72, 24, None),  # the lanes take longer to add up
         (WIDE, 1, 99, 99, None),  # neither vectors nor halves
         (Vectors(16, 32), 1, 672, 96, None),  # sums of no multiply-adds
     ],
 )
-def test_choice(machine: Vectors, columns: int, terms: int, run: int, expected: tuple[int, int] | None) -> None:
+def test_choice(machine: Vectors, columns: int, terms: int, run: int, expected: tuple[int, ...] | None) -> None:
     tile = choose_dots(machine, columns, terms, run)
-    assert (tile and (tile.rows, tile.lanes)) == expected
+    assert (tile and (tile.rows, tile.lanes, tile.dots)) == expected
 
 
 def test_packing() -> None:

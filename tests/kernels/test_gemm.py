@@ -405,11 +405,20 @@ def test_everything_known() -> None:
 
 
 def test_tiles_fit_the_registers() -> None:
-    for machine in (Vectors(16, 32), Vectors(8, 16), Vectors(4, 16)):
-        for columns in (1, 16, 100, 384, 768, 1000):
+    for machine in (Vectors(16, 32), Vectors(16, 32, halves=True), Vectors(8, 16), Vectors(4, 16)):
+        for columns in (1, 16, 24, 40, 100, 384, 768, 1000):
             tile = choose_tile(machine, columns)
             assert tile.rows * tile.vectors + tile.vectors + 1 <= machine.registers
-            assert tile.columns % machine.lanes == 0
+            assert tile.columns % tile.lanes == 0
+
+
+@pytest.mark.parametrize(("columns", "lanes"), [(8, 8), (16, 16), (24, 8), (32, 8), (40, 8), (64, 16), (768, 16)])
+def test_vectors_of_half_the_width_where_they_leave_less_empty(columns: int, lanes: int) -> None:
+    tile = choose_tile(Vectors(16, 32, halves=True), columns)
+    assert tile.lanes == lanes
+    assert columns % tile.columns == 0
+    assert choose_tile(Vectors(16, 32), columns).lanes == 16
+    assert choose_tile(Vectors(16, 32, halves=True), columns, "int32").lanes == 16
 
 
 def test_pack_b() -> None:
