@@ -49,7 +49,8 @@ _CPUS: dict[str, frozenset[str]] = {
     "znver4": _ZEN4,
     "znver5": _ZEN4 | {"avxvnni"},
 }
-_ZEN4_FAMILY = "25"  # as /proc/cpuinfo has it; Zen 3, of the same, has no vectors of 512 bits
+# As /proc/cpuinfo has them; Zen 3, of the same family, has no vectors of 512 bits.
+_AMD, _ZEN4_FAMILY = "AuthenticAMD", "25"
 
 KNOWN_FEATURES = frozenset().union(*_CPUS.values())
 
@@ -117,13 +118,14 @@ class Target:
     @property
     def converts_beside(self) -> bool:
         """Whether integers become floats on units that multiply-adds leave free, as on AMD's Zen."""
-        return (cpu_model() if self.cpu == "native" else self.cpu).startswith(("AMD", "znver"))
+        return _cpuinfo().get("vendor_id") == _AMD if self.cpu == "native" else self.cpu.startswith("znver")
 
     @property
     def halves_vectors(self) -> bool:
         """Whether vectors of 512 bits pass its units in halves, so that two of 256 bits take no longer: AMD's Zen 4."""
-        zen4 = cpu_model().startswith("AMD") and _cpuinfo().get("cpu family") == _ZEN4_FAMILY
-        return self.has("avx512vl") and (zen4 if self.cpu == "native" else self.cpu == "znver4")
+        info = _cpuinfo() if self.cpu == "native" else {}
+        zen4 = (info.get("vendor_id"), info.get("cpu family")) == (_AMD, _ZEN4_FAMILY)
+        return self.has("avx512vl") and (zen4 or self.cpu == "znver4")
 
     def lanes(self, bits: int = 32) -> int:
         """Elements of `bits` bits in one vector register."""

@@ -1,7 +1,7 @@
 """Convolution of small images with many channels, channels last, as one matrix product whose rows are places.
 
 Tiles of neighbouring results in a row would read all weights again for each row of the image. Here a piece of the
-weights stays in the first-level cache while the places of some images pass by. Images with padding are copied first, so
+weights stays in a near cache while the places of some images pass by. Images with padding are copied first, so
 that each tap of each place is there to read.
 """
 

@@ -27,22 +27,22 @@ define <{lanes} x float> @{name}(<{lanes} x float> %sum, ptr %a, <{lanes} x floa
   ret <{lanes} x float> %result
 }}
 """
-_FIRST = 16  # registers, which all instructions know; those of AVX-512 know more, and broadcast what they load
+_OF_AVX = 16  # registers; with more it is AVX-512, whose instructions name all of them, and broadcast what they load
 
 
 def multiply_add(k: Loops, registers: int, sums: Buffer, start: Expr, a: Expr, b: Expr) -> None:
     """sums[start + i] += a * b[i] for the float32 vector b and the number a, or as many of them.
 
-    `registers` are those of the machine. A number in memory is broadcast by the same instruction, if it can: one that
-    only broadcasts takes time beside it.
+    `registers` are those of the machine; where there are 32 and `b` is shorter than they are, it has AVX512VL. A number
+    in memory is broadcast by the same instruction, if it can: one that only broadcasts takes time beside it.
     """
     lanes = int(b.ty.dtype.lanes)
     place = tirx.Ramp(index(start), index(1), lanes)
-    if isinstance(a, TensorLoad) and int(a.ty.dtype.lanes) == 1 and registers > _FIRST:
+    if isinstance(a, TensorLoad) and int(a.ty.dtype.lanes) == 1 and registers > _OF_AVX:
         name, source, factor = f"tilewright_multiply_loaded_add_{lanes}", _MULTIPLY_LOADED_ADD, tirx.address_of(a)
     else:
         name, source = f"tilewright_multiply_add_{lanes}", _MULTIPLY_ADD
         factor = a if int(a.ty.dtype.lanes) == lanes else tirx.Broadcast(a, lanes)
-    k.include(source.format(name=name, lanes=lanes, register="v" if registers > _FIRST else "x"))
+    k.include(source.format(name=name, lanes=lanes, register="v" if registers > _OF_AVX else "x"))
     result = tirx.call_pure_extern(f"float32x{lanes}", name, sums[place], factor, b)
     k.emit(tirx.BufferStore(sums, result, [place]))

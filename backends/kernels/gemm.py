@@ -2,7 +2,7 @@
 
 The method is that of GotoBLAS (Goto and van de Geijn, 2008) without packing A: a block of B columns stays in the
 second-level cache while rows of A pass by, a tile of C stays in registers. Where a block of B is too deep for that,
-sums are made in steps: a piece of a block stays near while rows of A pass by. What of B comes next
+sums are made in steps: a piece of a block stays there while rows of A pass by. What of B comes next
 is asked for between the multiply-adds, a line at a time: in a burst it would hold up the loads that they wait for.
 """
 
@@ -33,6 +33,7 @@ from tilewright.backends.kernels.multiply import multiply
 from tilewright.backends.kernels.quads import SpareQuads
 from tilewright.backends.kernels.ranges import noted
 from tilewright.backends.kernels.scaled import ROWS_OF_SCALES
+from tilewright.backends.kernels.summation import BLOCK
 from tilewright.backends.kernels.tile import (
     LINE,
     Ahead,
@@ -62,9 +63,9 @@ _CACHE = 3 << 16  # bytes of A that stay in the second-level cache while B passe
 DEEP = 3 << 15  # bytes of a block of B, of which the second-level cache keeps too little beside A
 _FAR = 1 << 18  # bytes of B, of which the second-level cache keeps little from one pass to the next
 _VAST = 1 << 24  # bytes of B that come from memory in each pass: as many rows of A share one as may
-PIECE = 1 << 14  # elements of B that stay near while rows of A pass by, in sums long enough to be worth adding up
+PIECE = 1 << 14  # elements of B that stay in the second-level cache while rows of A pass by
 _CONVERTED = 6 << 10  # elements of a piece that becomes float32 first, and stays in the first-level cache
-_TWICE = 2  # tiles of rows, for which making B float32 each time takes as long as storing it once
+_FEW_TILES = 2  # of rows, for which making B float32 each time takes no longer than storing it once
 _KEPT = 1 << 14  # bytes of A that a tile sums while the next tile's come into the first-level cache
 _ROWS_TOGETHER = 132  # rows of A that pass by a piece of B, about
 
@@ -97,7 +98,7 @@ def gemm(
         _gemm_at_once(k, tile, rows, columns, depth, a, b, right, ahead, shared=shared)
 
     def in_steps() -> None:
-        step = _even_step(depth, PIECE // tile.columns)
+        step = _even_step(depth, min(PIECE // tile.columns, BLOCK))
         gemm_in_steps(k, tile, rows, columns, depth, step, _from(a), b, store, ahead, a)
 
     known = isinstance(depth, int) and isinstance(columns, int)
@@ -187,9 +188,9 @@ def gemm_of_scaled(
     if tile.converts_beside:
         in_registers()
     elif isinstance(rows, int):
-        (in_memory if rows > _TWICE * tile.rows else in_registers)()
+        (in_memory if rows > _FEW_TILES * tile.rows else in_registers)()
     else:
-        k.branch(noted(k, rows, "rows") > _TWICE * tile.rows, in_memory, in_registers)
+        k.branch(noted(k, rows, "rows") > _FEW_TILES * tile.rows, in_memory, in_registers)
 
 
 def _gemm_of_scaled_in_steps(
@@ -238,7 +239,7 @@ def gemm_in_steps(
     ahead: Ahead | None = None,
     a: Buffer | None = None,
 ) -> None:
-    """`gemm` that sums `step` products at once, so that this much of B stays in the first-level cache.
+    """`gemm` that sums `step` products at once, so that this much of B stays near while rows of A pass by.
 
     `left(start)` prepares a sum from the product `start` on, and gives `a(i, d)`, which counts from there. Where the
     rows that it reads lie in `a`, they are asked for in time.

@@ -1,7 +1,8 @@
 """Weights that are 8-bit integers times a scale for each column, stored as such: a quarter of the memory to read.
 
-Models whose weights were quantized give such matrices, exactly: what comes out is the same float32 numbers. Imports no
-TVM: it also runs where models are lowered.
+Models whose weights were quantized give such matrices, exactly. Kernels multiply the float32 numbers that these stand
+for, or sum products of the integers and scale the sum: that rounds less often, but has no room for activations above
+1e36, whose sums overflow. Imports no TVM: it also runs where models are lowered.
 """
 
 from __future__ import annotations

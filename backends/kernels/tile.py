@@ -34,7 +34,7 @@ TOGETHER = {"int16": (2, pairs), "uint8": (4, quads)}
 _TEMPORARIES = 3  # registers that products of neighbours pass through
 _WIDTHS = (1, 2, 3, 4)  # vectors of a tile
 _WIDTHS_OF_HALVES = (1, 3, 4, 5, 6)  # of half as many lanes; of two, numbers are broadcast as often as of a whole one
-_MORE_INSTRUCTIONS = 1.02  # what tiles of halves take longer, but for what they do not compute in vain
+_COST_OF_HALVES = 1.02  # how much longer tiles of them take, which need more instructions
 _ADDRESSES = 8  # rows of A whose addresses stay in registers
 _SUM = 4  # bytes
 LINE = 64  # bytes that one prefetch brings
@@ -113,11 +113,8 @@ class Tile:
         return TOGETHER[self.dtype][0] if self.dtype in TOGETHER else 1
 
     def for_rows(self, count: Index) -> Tile:
-        """The tile that covers so many rows in the fewest steps and all about equally; itself if they are not known.
-
-        The rows of a single column stay a vector.
-        """
-        if not isinstance(count, int) or count < 1 or (self.columns == 1 and count >= self.rows):
+        """The tile that covers so many rows in the fewest steps and all about equally; itself if they are not known."""
+        if not isinstance(count, int) or count < 1:
             return self
         return replace(self, rows=int(ceildiv(count, int(ceildiv(count, self.rows)))))
 
@@ -149,7 +146,7 @@ def choose_tile(
     wide = [tile for tile in tiles if tile.columns >= least]
 
     def cost(tile: Tile) -> float:
-        return _cost(tile, columns, rows) * (1 if tile.lanes == machine.lanes else _MORE_INSTRUCTIONS)
+        return _cost(tile, columns, rows) * (1 if tile.lanes == machine.lanes else _COST_OF_HALVES)
 
     return min(wide or tiles, key=cost)
 
@@ -294,9 +291,8 @@ def _store_column(k: Loops, tile: Tile, height: Index, sums: Buffer, store: Fini
 def ask_ahead(k: Loops, tile: Tile, ahead: Ahead | None, start: Index = 0) -> None:
     """Asks for the results of a whole tile from row `start` on, so that they are near when its sums are done."""
     if ahead is not None:
-        line = LINE // 4
-        for r in range(0, tile.rows, line if tile.columns == 1 else 1):
-            for column in range(0, tile.columns, line):
+        with k.unrolled(tile.rows, name="r") as r:
+            for column in range(0, tile.columns, LINE // 4):
                 ahead(start + r, column)
 
 
@@ -348,7 +344,7 @@ def by_height(k: Loops, tile: Tile, rows: Index, start: Index, body: Callable[[I
 
 
 def powers(count: int, most: int) -> Iterator[tuple[int, int]]:
-    """Parts of `count` things whose sizes are powers of two up to `most`: where each begins, and its size."""
+    """Parts of `count` things whose sizes are powers of two, or `most`: where each begins, and its size."""
     first = 0
     while first < count:
         size = min(most, 1 << ((count - first).bit_length() - 1))

@@ -38,6 +38,26 @@ def test_one_rounding(*, loads: bool) -> None:
     np.testing.assert_array_equal(Built(k)(factor, other, hollow(lanes)), np.full(lanes, -(2.0**-24), np.float32))
 
 
+@pytest.mark.skipif(NATIVE.registers == 16, reason="this processor has no AVX-512")
+def test_a_number_in_memory_is_broadcast_as_it_is_multiplied() -> None:
+    """It is that of the moment, though memory holds others before and after."""
+    lanes, count = NATIVE.lanes, 8
+    k = Loops("changing")
+    a, b, c = k.buffer("a", (count,)), k.buffer("b", (lanes,)), k.buffer("c", (lanes,))
+    sums, held = k.local("sums", (lanes,)), k.local("held", (2,))
+    every = tirx.Ramp(index(0), index(1), lanes)
+    with k.vectorized(lanes) as lane:
+        k.store(sums, (lane,), 0)
+    for number in range(count):
+        k.store(held, (number % 2,), a[number] + 1)
+        multiply_add(k, NATIVE.registers, sums, index(0), held[number % 2], tirx.BufferLoad(b, [every]))
+    with k.vectorized(lanes) as lane:
+        k.store(c, (lane,), sums[lane])
+    assert assembly(k).count(f"1to{lanes}") >= count
+    numbers, other = np.arange(count, dtype=np.float32), np.arange(lanes, dtype=np.float32)
+    np.testing.assert_array_equal(Built(k)(numbers, other, hollow(lanes)), (numbers.sum() + count) * other)
+
+
 def test_sums_of_one_vector_stay_in_their_registers() -> None:
     tile, k = choose_tile(NATIVE, NATIVE.lanes), Loops("narrow")
     a, b, c = (
