@@ -470,7 +470,7 @@ def grid_of(k: Loops, axes: Sequence[Axis], channels: int, results: tuple[int, i
 def _chunk(blocks: int, tasks_without: Index) -> int:
     """Blocks of result channels a task: all, unless there would be too few tasks.
 
-    Rather too few blocks than too many: three tasks of two, on two threads, take as long as four.
+    Rather too few blocks than too many: of three tasks of two blocks, one of two threads takes four blocks.
     """
     wanted = int(div_up(_TASKS, tasks_without)) if isinstance(tasks_without, int) else _TASKS // 4
     return max(1, blocks // wanted)
