@@ -19,7 +19,8 @@ from tilewright.backends.kernels.amx_between import Between, asking, nothing
 from tilewright.backends.kernels.amx_conv_choice import LEAST_VECTOR, OnAmx, is_half, part_of, steps_of
 from tilewright.backends.kernels.amx_image import Element, SplitImage
 from tilewright.backends.kernels.amx_right import columns_of, right_of, split_step
-from tilewright.backends.kernels.conv_last import Ask, ConvLast, Store, run_of
+from tilewright.backends.kernels.conv_last import Ask, Store
+from tilewright.backends.kernels.conv_last_sizes import ConvLast, run_of
 from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, const, index, minimum
 from tilewright.backends.kernels.packing_pieces import DEPTH, PIECES, ROWS, SIDE
 from tilewright.backends.kernels.patches import Block, Grid, even
@@ -39,7 +40,7 @@ def emit_conv_on_amx(
     """
     conv, tile, count = chosen.conv, chosen.tile, chosen.neighbours
     high, wide = conv.axes
-    grid = Grid(conv.axes, *part_of(partial(even, k), conv, high, wide, tile.amx))
+    grid = Grid(conv.axes, *part_of(partial(even, k), conv, high, wide, tile.amx), balanced=False)
     blocks, parts = int(weights.shape[0]), product((conv.batch, *grid.blocks))
     groups = named(k, "groups", minimum(blocks, div_up(tile.amx, maximum(parts, 1))))
     with tasks(k, (conv.batch, *grid.blocks, groups), conv.worth()) as (n, i, j, group):

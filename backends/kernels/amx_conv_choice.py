@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from tilewright.backends.kernels.amx_gemm import COSTS, float_tile
 from tilewright.backends.kernels.amx_image import width_in_tiles
-from tilewright.backends.kernels.conv_last import ConvLast, reads, run_of, tile_of
+from tilewright.backends.kernels.conv_last_sizes import ConvLast, reads, run_of, tile_of
 from tilewright.backends.kernels.loops import Condition, Index, index
 from tilewright.backends.kernels.packing import packed_b_shape
 from tilewright.backends.kernels.packing_pieces import DEPTH, PIECES, ROWS, SIDE, packed_runs_shape

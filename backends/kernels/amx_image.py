@@ -16,7 +16,7 @@ from tvm import tirx
 from tilewright.backends.kernels import amx
 from tilewright.backends.kernels.amx import Tiles
 from tilewright.backends.kernels.amx_right import vector
-from tilewright.backends.kernels.conv_last import ConvLast, reads, run_of
+from tilewright.backends.kernels.conv_last_sizes import ConvLast, reads, run_of
 from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, index, minimum
 from tilewright.backends.kernels.packing_pieces import DEPTH, PIECES, ROWS
 from tilewright.backends.kernels.patches import Axis, Block, Grid

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tilewright.backends.kernels.conv_last import ConvLast, copy_row, reads
+from tilewright.backends.kernels.conv_last import copy_row
+from tilewright.backends.kernels.conv_last_sizes import ConvLast, reads
 from tilewright.backends.kernels.gemm import PIECE, Load, Store, gemm_in_steps
 from tilewright.backends.kernels.loops import TURN, Buffer, Index, Loops, index, quotient, remainder
 from tilewright.backends.kernels.patches import Axis, Block

@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from tilewright.backends.kernels.dots import choose_dots, multiply_dots
+from tilewright.backends.kernels.conv_last_sizes import ConvLast, chunk_of, grid_of, reads, spread
+from tilewright.backends.kernels.dots import multiply_dots
 from tilewright.backends.kernels.interleaved import interleave
-from tilewright.backends.kernels.loops import Buffer, Condition, Expr, Index, Loops, index, minimum
+from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, index, minimum
 from tilewright.backends.kernels.multiply import multiply
-from tilewright.backends.kernels.patches import Axis, Block, Grid, even, inside, normalised
+from tilewright.backends.kernels.patches import Axis, Block, Grid, inside, normalised
 from tilewright.backends.kernels.ranges import (
     Indices,
     cover,
@@ -34,65 +35,13 @@ from tilewright.backends.kernels.tile import (
     RowOf,
     Sums,
     Tile,
-    Vectors,
     by_height,
-    choose_tile,
     store_rows,
     summed_tile,
 )
 
-_CACHE = 1 << 15  # elements of input that a task may read: a share of the second-level cache
-_RESULTS = (24, 384)  # places a task, at least (each reads all weights) and at most
-_RESULTS_OF_DOTS = (24, 1 << 13)  # of few channels: copying what they read takes as long as computing them
-_TASKS = 16  # enough to balance the threads
-_FORK_WORK = 300_000  # multiply-adds that take longer than waking the threads
-_FAR_APART = 2  # times as many rows from the first tap to the last as all taps read by themselves
-_WIDTH = 32  # places in a row, where they are not known
-_MUCH = 2_000  # multiply-adds a place that make even a small image worth it
-
 Store = Callable[[Index, Index, Indices, Expr, Expr], None]
 Ask = Callable[[Index, Index, Indices, Index], None]
-
-
-@dataclass(frozen=True)
-class ConvLast:
-    """Input [batch, *axes, channels], result [batch, *axes' results, outputs], once for each of `phases` kernels."""
-
-    batch: Index
-    channels: int
-    outputs: int
-    groups: int
-    axes: tuple[Axis, ...]
-    phases: int = 1
-
-    @property
-    def depth(self) -> int:
-        """Input channels that a result channel sees."""
-        return self.channels // self.groups
-
-    @property
-    def per_group(self) -> int:
-        return self.outputs // self.groups
-
-    @property
-    def work(self) -> int:
-        """Multiply-adds for each place."""
-        return self.phases * self.outputs * self.terms
-
-    @property
-    def terms(self) -> int:
-        """Products in the sum of one result."""
-        return self.depth * product([axis.kernel for axis in self.axes])
-
-    @property
-    def places(self) -> Index:
-        return product((self.batch, *(axis.results for axis in self.axes)))
-
-    def worth(self) -> Condition:
-        """Whether the work needs all threads; taken for granted if sizes are unknown and each place is much work."""
-        if self.work >= _MUCH and not isinstance(self.places, int):
-            return True
-        return self.places * self.work >= _FORK_WORK
 
 
 @dataclass(frozen=True)
@@ -129,19 +78,6 @@ class Source:
     pitch: Index
 
 
-def tile_of(machine: Vectors, conv: ConvLast, dtype: str, least: int = 0) -> Tile:
-    """The register tile for a convolution of images of that dtype, of `least` columns as `choose_tile` has them."""
-    axes = normalised(conv.axes)[0]
-    dots = choose_dots(machine, conv.per_group, conv.terms, run_of(conv)) if dtype == "float32" else None
-    return dots or choose_tile(machine, conv.per_group, dtype, rows=axes[-1].results, least=least)
-
-
-def run_of(conv: ConvLast) -> int:
-    """Products of a sum whose inputs lie side by side: those of the taps of a row, or of the channels of a tap."""
-    wide = normalised(conv.axes)[0][-1]
-    return conv.depth * (wide.kernel if conv.groups == 1 and wide.dilation == 1 else 1)
-
-
 def emit_conv_last(
     k: Loops, tile: Tile, conv: ConvLast, image: Buffer | Planes, weights: Buffer, store: Store, ask: Ask | None = None
 ) -> None:
@@ -176,17 +112,18 @@ def emit_conv_last_tiles(
 
     It is called twice where the last tile of a row is smaller than the others.
     """
-    axes, restored = _spread(*normalised(conv.axes), conv.channels)
+    axes, restored = spread(*normalised(conv.axes), conv.channels)
     if isinstance(image, Planes):
         load = image.load
         image = Planes(lambda n, places, c: load(n, restored(places), c))
     else:
         image = k.view(image, (product((conv.batch, *(axis.size for axis in axes), conv.channels)),))
-    grid = grid_of(k, axes, conv.channels, _RESULTS_OF_DOTS if tile.dots else _RESULTS)
+    conv = replace(conv, axes=axes)
+    grid = grid_of(k, conv, tile)
     kernel = _Kernel(
         k,
         tile.for_rows(grid.columns),
-        replace(conv, axes=axes),
+        conv,
         grid,
         image,
         weights,
@@ -214,21 +151,6 @@ def _inside_taps(k: Loops, axis: Axis, result: Index, neighbours: int = 1) -> Ta
     first = named(k, "first", div_up(maximum(0, -last), axis.dilation))
     end = div_up(maximum(0, minimum(axis.size - origin, axis.kernel * axis.dilation)), axis.dilation)
     return Taps(first, named(k, "count", maximum(0, end - first)))
-
-
-def _spread(
-    axes: tuple[Axis, ...], restored: Callable[[Indices], Indices], channels: int
-) -> tuple[tuple[Axis, ...], Callable[[Indices], Indices]]:
-    """Rows whose taps are far apart as a leading axis: a task then copies those that it reads, and none between.
-
-    Else a task copies all rows from its first tap to its last, which is less where it has several rows of results.
-    """
-    *_, high, wide = axes
-    width = wide.results if isinstance(wide.results, int) else _WIDTH
-    rows = max(1, max(_CACHE // channels, _RESULTS[0]) // max(1, width))
-    if (high.kernel - 1) * high.dilation < _FAR_APART * high.kernel * rows:
-        return axes, restored
-    return (*axes[:-1], Axis(1), wide), lambda places: restored((*places[:-2], places[-1]))
 
 
 @dataclass(frozen=True)
@@ -272,7 +194,7 @@ class _Kernel:
         grid = self.grid
         blocks = div_up(conv.per_group, self.tile.columns)
         outer, total = (conv.batch, *grid.blocks), conv.groups * conv.phases * blocks
-        chunk = _chunk(total, product(outer))
+        chunk = chunk_of(total, product(outer))
         with tasks(k, (*outer, div_up(total, chunk)), conv.worth()) as (n, *place, part):
             block = Block.at(k, grid, tuple(place))
             taps = [_inside_taps(k, axis, i) for axis, i in zip(conv.axes[:-2], block.lead, strict=True)]
@@ -387,11 +309,6 @@ class _Kernel:
         return Source(patch, 0, plane, pitch)
 
 
-def reads(axis: Axis, results: Index) -> Index:
-    """How many neighbouring elements, with the padding, so many results read."""
-    return (results - 1) * axis.stride + (axis.kernel - 1) * axis.dilation + 1
-
-
 def copy_row(
     k: Loops,
     lanes: int,
@@ -451,26 +368,3 @@ def _from_planes(
         lambda c, j: image.load(n, (*outer, column + j), c),
         lambda c, j, value: k.store(patch, (to + j * channels + c,), value),
     )  # fmt: skip
-
-
-def grid_of(k: Loops, axes: Sequence[Axis], channels: int, results: tuple[int, int] = _RESULTS) -> Grid:
-    """Blocks of places whose inputs fit into the cache, whole rows if they fit, all of about the same size.
-
-    `results` are the least and the most places of a block.
-    """
-    *_, high, wide = axes
-    budget = _CACHE // channels  # places of the input
-    least, most = results
-    across = budget // (high.kernel * wide.stride)
-    columns = even(k, wide.results, min(max(across, least), most))
-    down = min(max(budget // (high.stride * wide.stride), least), most)
-    return Grid(tuple(axes), even(k, high.results, maximum(1, div_down(down, columns))), columns)
-
-
-def _chunk(blocks: int, tasks_without: Index) -> int:
-    """Blocks of result channels a task: all, unless there would be too few tasks.
-
-    Rather too few blocks than too many: of three tasks of two blocks, one of two threads takes four blocks.
-    """
-    wanted = int(div_up(_TASKS, tasks_without)) if isinstance(tasks_without, int) else _TASKS // 4
-    return max(1, blocks // wanted)

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from tvm import tirx
 
 from tilewright.backends.kernels.conv import Conv, Load, Store, emit_conv
-from tilewright.backends.kernels.conv_last import Ask, ConvLast, Results, emit_conv_last, emit_conv_last_tiles
+from tilewright.backends.kernels.conv_last import Ask, Results, emit_conv_last, emit_conv_last_tiles
 from tilewright.backends.kernels.conv_last import Store as StoreLast
+from tilewright.backends.kernels.conv_last_sizes import ConvLast
 from tilewright.backends.kernels.loops import Buffer, Condition, Expr, Index, Loops, index, minimum
 from tilewright.backends.kernels.packing_conv import Spread
 from tilewright.backends.kernels.patches import Axis

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from tvm import tirx
 
-from tilewright.backends.kernels.conv_last import ConvLast
+from tilewright.backends.kernels.conv_last_sizes import ConvLast
 from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, const, index, itemsize, minimum
 from tilewright.backends.kernels.patches import Axis, normalised
 from tilewright.backends.kernels.ranges import Indices, div_up, maximum, named, product, tasks

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tvm import tirx
 
@@ -125,6 +125,8 @@ class Grid:
     axes: tuple[Axis, ...]
     rows: Index
     columns: Index
+    balanced: bool = field(default=True, kw_only=True)
+    """Whether blocks have about as many rows each; else all have `rows` but the last, which has the rest."""
 
     @property
     def blocks(self) -> Indices:
@@ -192,7 +194,8 @@ class Block:
         """The block of the given number along each axis of `grid.blocks`."""
         *lead, i, j = place
         *_, high, wide = grid.axes
-        row, rows = _part(k, i, grid.rows, high.results)
+        share = _balanced_part if grid.balanced else _part
+        row, rows = share(k, i, grid.rows, high.results)
         column, columns = _part(k, j, grid.columns, wide.results)
         return cls(tuple(lead), row, column, rows, columns)
 
@@ -202,6 +205,15 @@ def _part(k: Loops, number: Index, size: Index, total: Index) -> tuple[Index, In
         return (0 if size == total else number * size), size
     first = named(k, "first", number * size)
     return first, named(k, "extent", minimum(size, total - first))
+
+
+def _balanced_part(k: Loops, number: Index, size: Index, total: Index) -> tuple[Index, Index]:
+    """As `_part`, the last being about as large as the others: of a few tasks, every thread has as much to do."""
+    parts = named(k, "parts", maximum(1, div_up(total, size)))
+    if isinstance(parts, int) and isinstance(total, int) and total % parts == 0:
+        return _part(k, number, total // parts, total)
+    first = named(k, "first", div_down(number * total, parts))
+    return first, named(k, "extent", div_down((number + 1) * total, parts) - first)
 
 
 def fill_patch(

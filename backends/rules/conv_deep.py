@@ -11,7 +11,7 @@ import numpy as np
 
 from tilewright.backends.kernels.amx_conv_choice import choose_on_amx
 from tilewright.backends.kernels.conv_deep import emit_conv_deep, step_of
-from tilewright.backends.kernels.conv_last import ConvLast, tile_of
+from tilewright.backends.kernels.conv_last_sizes import ConvLast, tile_of
 from tilewright.backends.kernels.gemm import DEEP
 from tilewright.backends.kernels.group import Group, Layout
 from tilewright.backends.kernels.loops import Expr, Index

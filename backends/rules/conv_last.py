@@ -9,7 +9,8 @@ from functools import partial
 from tilewright.backends.kernels.amx_between import LEVEL
 from tilewright.backends.kernels.amx_conv import emit_conv_on_amx
 from tilewright.backends.kernels.amx_conv_choice import OnAmx, choose_on_amx
-from tilewright.backends.kernels.conv_last import Ask, ConvLast, Planes, Store, emit_conv_last, run_of, tile_of
+from tilewright.backends.kernels.conv_last import Ask, Planes, Store, emit_conv_last
+from tilewright.backends.kernels.conv_last_sizes import ConvLast, run_of, tile_of
 from tilewright.backends.kernels.group import Group, Layout
 from tilewright.backends.kernels.interleaved import emit_interleaved
 from tilewright.backends.kernels.loops import Buffer, Expr, Index

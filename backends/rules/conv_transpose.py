@@ -8,7 +8,7 @@ from functools import partial
 from tilewright.backends.kernels.amx_between import LEVEL
 from tilewright.backends.kernels.amx_conv_choice import OnAmx, choose_on_amx
 from tilewright.backends.kernels.conv import Store
-from tilewright.backends.kernels.conv_last import tile_of
+from tilewright.backends.kernels.conv_last_sizes import tile_of
 from tilewright.backends.kernels.conv_transpose import (
     ConvTranspose,
     emit_conv_transpose,

@@ -9,7 +9,7 @@ import pytest
 
 from tests.backends.compiling import assert_same, compiled, drawn, given, named, weight
 from tilewright.backends import compile_graph, parse_target
-from tilewright.backends.kernels.conv_last import ConvLast, tile_of
+from tilewright.backends.kernels.conv_last_sizes import ConvLast, tile_of
 from tilewright.backends.kernels.patches import Axis
 from tilewright.backends.kernels.tile import Vectors
 from tilewright.ir import Graph, Value, apply, constant, dims, input_value, tensor

@@ -14,7 +14,7 @@ from tests.kernels.test_conv import Case, close
 from tilewright.backends.kernels import amx_conv_choice
 from tilewright.backends.kernels.amx_conv import emit_conv_on_amx
 from tilewright.backends.kernels.amx_conv_choice import OnAmx, choose_on_amx, widened
-from tilewright.backends.kernels.conv_last import ConvLast
+from tilewright.backends.kernels.conv_last_sizes import ConvLast
 from tilewright.backends.kernels.loops import Expr, Index, Loops
 from tilewright.backends.kernels.packing_pieces import SIDE, pack_widened
 from tilewright.backends.kernels.patches import Axis

@@ -11,7 +11,7 @@ from tests.frontend.onnx_text import model
 from tests.kernels.built import NATIVE, Array, Built, hollow, normal
 from tests.kernels.test_conv import AVX2, Case, close
 from tilewright.backends.kernels.conv_deep import emit_conv_deep, step_of
-from tilewright.backends.kernels.conv_last import ConvLast
+from tilewright.backends.kernels.conv_last_sizes import ConvLast
 from tilewright.backends.kernels.loops import Expr, Index, Loops
 from tilewright.backends.kernels.packing_conv import pack_conv_last, packed_conv_last_shape
 from tilewright.backends.kernels.patches import Axis
