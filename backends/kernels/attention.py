@@ -38,6 +38,7 @@ Store = Callable[[Expr, Expr, Expr, Expr, Expr], None]
 LOWEST = const(-math.inf, "float32")
 _FEWEST, _MOST = 128, 256  # query rows, about, that share one copy of the keys and values
 _TASKS = 4  # a head, if there are rows enough
+_SOFTMAX = 32  # multiply-adds that take as long as the softmax of one score
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ def attention(k: Loops, machine: Vectors, sizes: Attention, store: Store) -> Non
     rows = minimum(maximum(ceildiv(sizes.queries, _TASKS), _FEWEST), _MOST)
     share = ceildiv(rows, tile.rows) * tile.rows  # whole tiles, so that none reaches into the next task
     chunks = ceildiv(sizes.queries, share)
-    work = product((sizes.batch, sizes.heads, sizes.queries, sizes.keys, sizes.depth + sizes.width))
+    scores = (ceildiv(sizes.queries, tile.rows) * tile.rows, ceildiv(sizes.keys, tile.columns) * tile.columns)
+    work = product((sizes.batch, sizes.heads, *scores, sizes.depth + sizes.width + _SOFTMAX))
     with k.parallel(sizes.batch * sizes.heads * chunks, worth=work >= FORK_WORK) as task:
         b, h, chunk = k.indices(task, (sizes.batch, sizes.heads, chunks))
         start = k.let("start", chunk * share)
