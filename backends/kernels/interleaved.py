@@ -12,7 +12,7 @@ from functools import partial
 from tvm import tirx
 
 from tilewright.backends.kernels.elementwise import each_row, emit_pointwise
-from tilewright.backends.kernels.loops import Expr, Index, Loops, index, minimum
+from tilewright.backends.kernels.loops import Buffer, Expr, Index, Loops, index, minimum
 from tilewright.backends.kernels.ranges import Indices, div_up, named
 from tilewright.backends.kernels.tile import Vectors
 from tilewright.backends.kernels.transposed import ramp
@@ -81,6 +81,29 @@ def interleave(
     k.branch(many >= lanes, wide, narrow)
 
 
+def take_apart(k: Loops, lanes: int, dtype: str, few: int, load: Callable[[Index], Expr]) -> Callable[[int], Buffer]:
+    """Of `lanes` columns of `few` numbers, which lie side by side from load(0) on: row i, when it is asked for."""
+    vectors = [_loaded(k, lanes, dtype, partial(_beyond, load, v * lanes)) for v in range(few)]
+    return lambda row: _held(k, lanes, dtype, _merged(k, vectors, _orders(few, lanes, apart=True)[row]))
+
+
+def _beyond(load: Callable[[Index], Expr], start: int, lane: Index) -> Expr:
+    return load(start + lane)
+
+
+def _loaded(k: Loops, lanes: int, dtype: str, load: Callable[[Index], Expr]) -> Expr:
+    loaded = k.local("loaded", (lanes,), dtype)
+    with k.vectorized(lanes) as lane:
+        k.store(loaded, (lane,), load(lane))
+    return k.let("vector", tirx.BufferLoad(loaded, [ramp(0, lanes)]))
+
+
+def _held(k: Loops, lanes: int, dtype: str, vector: Expr) -> Buffer:
+    held = k.local("held", (lanes,), dtype)
+    k.emit(tirx.BufferStore(held, vector, [ramp(0, lanes)]))
+    return held
+
+
 def _shifted(load: Load, at: Indices, start: Index, i: Index, j: Index) -> Expr:
     return load(at, i, start + j)
 
@@ -104,15 +127,13 @@ def _block(
         return number - column * few, column
 
     source, target = (side_by_side, of_row) if apart else (of_row, side_by_side)
-    vectors = []
-    for v in range(few):
-        loaded = k.local("loaded", (lanes,), dtype)
-        with k.vectorized(lanes) as lane:
-            k.store(loaded, (lane,), load(*source(v, lane)))
-        vectors.append(k.let("vector", tirx.BufferLoad(loaded, [ramp(0, lanes)])))
+
+    def load_vector(v: int, lane: Index) -> Expr:
+        return load(*source(v, lane))
+
+    vectors = [_loaded(k, lanes, dtype, partial(load_vector, v)) for v in range(few)]
     for v, order in enumerate(_orders(few, lanes, apart)):
-        held = k.local("held", (lanes,), dtype)
-        k.emit(tirx.BufferStore(held, _merged(k, vectors, order), [ramp(0, lanes)]))
+        held = _held(k, lanes, dtype, _merged(k, vectors, order))
         with k.vectorized(lanes) as lane:
             store(*target(v, lane), held[lane])
 

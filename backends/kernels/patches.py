@@ -11,11 +11,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from tvm import tirx
 
+from tilewright.backends.kernels.interleaved import MOST, take_apart
 from tilewright.backends.kernels.loops import Buffer, Condition, Expr, Index, Loops, index, minimum
 from tilewright.backends.kernels.ranges import Indices, cover, div_down, div_up, maximum, named, nested, remainder
+
+_Store = Callable[[int, Index, Expr], None]
 
 _LINE = 16  # float32 in a cache line
 _UNROLL = 9  # taps
@@ -240,13 +244,17 @@ def fill_patch(
             places = [a.source(i, 0) + t * a.dilation for a, i, t in zip(lead, block.lead, taps, strict=True)]
             places.append(named(k, "source", high.source(block.row + row, high.residue(phase))))
             with k.when(inside(blocking.axes[:-1], places)):
-                for p in range(wide.phases):
-                    start = (plane + p) * blocking.plane + row * blocking.pitch
-                    _copy_row(k, lanes, wide, block, p, _copy(k, patch, start, lambda at: load(c, (*places, at))))
+                start = plane * blocking.plane + row * blocking.pitch
+                store = _store(k, patch, start, blocking.plane)
+                _copy_row(k, lanes, str(patch.ty.dtype), wide, block, partial(_at, load, c, places), store)
 
 
-def _copy(k: Loops, patch: Buffer, start: Index, load: Callable[[Index], Expr]) -> Callable[[Index, Index], None]:
-    return lambda place, column: k.store(patch, (start + place,), load(column))
+def _at(load: Callable[[Index, Indices], Expr], c: Index, places: Sequence[Index], column: Index) -> Expr:
+    return load(c, (*places, column))
+
+
+def _store(k: Loops, patch: Buffer, start: Index, plane: Index) -> _Store:
+    return lambda phase, place, value: k.store(patch, (start + phase * plane + place,), value)
 
 
 def inside(axes: Sequence[Axis], places: Sequence[Index]) -> Condition:
@@ -256,14 +264,52 @@ def inside(axes: Sequence[Axis], places: Sequence[Index]) -> Condition:
     return tirx.all(*conditions) if conditions else True
 
 
-def _copy_row(k: Loops, lanes: int, wide: Axis, block: Block, phase: int, copy: Callable[[Index, Index], None]) -> None:
-    """`copy(place in the row, input column)` for all places that lie inside the input."""
-    base = wide.source(block.column, wide.residue(phase))
-    low = named(k, "low", maximum(0, div_up(-base, wide.stride)))
-    high = minimum(block.columns + wide.reach, div_up(wide.size - base, wide.stride))
-    extent = named(k, "extent", maximum(0, high - low))
-    if wide.stride == 1:
-        cover(k, extent, lanes, lambda j: copy(j, base + j), low)
+def _copy_row(
+    k: Loops, lanes: int, dtype: str, wide: Axis, block: Block, load: Callable[[Index], Expr], store: _Store
+) -> None:
+    """`store(phase, place in the row, load(input column))` for all places of each phase that lie inside the input."""
+    count, stride = block.columns + wide.reach, wide.stride
+    inner = [_inner(k, wide, block, count, wide.residue(phase)) for phase in range(wide.phases)]
+    if stride == 1:
+        (low, high, base) = inner[0]
+        cover(k, named(k, "extent", maximum(0, high - low)), lanes, lambda j: store(0, j, load(base + j)), low)
         return
-    with k.serial(extent) as i:
-        copy(low + i, base + (low + i) * wide.stride)
+
+    def one_by_one(phase: int, first: Index, end: Index) -> None:
+        with k.serial(maximum(0, end - first)) as i:
+            store(phase, first + i, load(inner[phase][2] + (first + i) * stride))
+
+    def narrow() -> None:
+        for phase, (low, high, _) in enumerate(inner):
+            one_by_one(phase, low, high)
+
+    if stride > MOST:
+        narrow()
+        return
+    origin = wide.source(block.column, 0)
+    first = named(k, "first", maximum(0, div_up(-origin, stride)))
+    end = named(k, "end", minimum(count, div_down(maximum(0, wide.size - origin), stride)))
+
+    def in_vectors() -> None:
+        """Places whose columns of all phases lie inside, whose vectors are read whole."""
+        extent = named(k, "extent", end - first)
+        with k.serial(div_up(extent, lanes)) as part:
+            place = named(k, "place", first + minimum(part * lanes, extent - lanes))
+            column = named(k, "column", origin + place * stride)
+            apart = take_apart(k, lanes, dtype, stride, lambda j: load(column + j))
+            for phase in range(wide.phases):
+                vector = apart(int(wide.residue(phase)))
+                with k.vectorized(lanes) as lane:
+                    store(phase, place + lane, vector[lane])
+        for phase, (low, high, _) in enumerate(inner):
+            one_by_one(phase, low, first)
+            one_by_one(phase, end, high)
+
+    k.branch(end - first >= lanes, in_vectors, narrow)
+
+
+def _inner(k: Loops, wide: Axis, block: Block, count: Index, residue: Index) -> tuple[Index, Index, Index]:
+    """Of the places of a row for that residue: the first inside of the input, their end, and the column of place 0."""
+    base = wide.source(block.column, residue)
+    low = named(k, "low", maximum(0, div_up(-base, wide.stride)))
+    return low, named(k, "high", minimum(count, div_up(wide.size - base, wide.stride))), base

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from tests.kernels.built import NATIVE, Array, Built, hollow, normal
+from tests.kernels.guarded import before_a_forbidden_page
 from tilewright.backends.kernels.conv import Conv, emit_conv
 from tilewright.backends.kernels.conv_transpose import ConvTranspose, emit_conv_transpose
 from tilewright.backends.kernels.loops import Expr, Index, Loops
 from tilewright.backends.kernels.packing_conv import Spread, conv_block, pack_conv, packed_conv_shape, spread_weights
 from tilewright.backends.kernels.patches import Axis
 from tilewright.backends.kernels.tile import Vectors
+from tilewright.backends.values import aligned
 from tilewright.ir.ops import lookup
 
 AVX2 = Vectors(lanes=8, registers=16)
@@ -68,6 +70,7 @@ def sizes(k: Loops, size: tuple[int, ...], dynamic: bool) -> list[Index]:
 
 
 def run_conv(case: Case, batch: int, dynamic: bool, machine: Vectors = NATIVE) -> tuple[Array, Array]:
+    """The image ends before a forbidden page."""
     k = Loops("conv")
     n, *spatial = sizes(k, (batch, *case.size), dynamic)
     axes = tuple(Axis(s, *window) for s, window in zip(spatial, case.windows, strict=True))
@@ -82,8 +85,10 @@ def run_conv(case: Case, batch: int, dynamic: bool, machine: Vectors = NATIVE) -
 
     emit_conv(k, machine, conv, lambda *place: x[place], w, store)
     image, weights = normal(batch, case.channels, *case.size), normal(*case.weights, seed=1)
-    expected = case.reference("conv", image, weights)
-    return Built(k)(image, pack_conv(weights, case.groups, block), hollow(*expected.shape)), expected * 2
+    expected = case.reference("conv", image, weights) * 2
+    result = aligned(hollow(*expected.shape))
+    Built(k).run(before_a_forbidden_page(image), aligned(pack_conv(weights, case.groups, block)), result)
+    return result, expected
 
 
 CASES = {
@@ -109,6 +114,24 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_conv(name: str, dynamic: bool) -> None:
     close(*run_conv(CASES[name], batch=2, dynamic=dynamic))
+
+
+STRIDED = {
+    "by 2": Case(2, (9, 171), (3, 2, 3, 3), (2, 2), (1, 1, 1, 1)),
+    "by 2, of one column": Case(3, (6, 80), (3, 3, 2, 1), (2, 2)),
+    "by 3, much padding": Case(2, (5, 150), (2, 2, 1, 5), (1, 3), (0, 7, 0, 8)),
+    "by 5, of two columns": Case(2, (5, 401), (2, 2, 1, 2), (1, 5), (0, 1, 0, 0)),
+    "by 4, dilated": Case(2, (5, 300), (2, 2, 1, 3), (1, 4), (0, 2, 0, 2), (1, 2)),
+    "by 8": Case(1, (700,), (8, 1, 16), (8,), (4, 4)),
+    "by 9": Case(1, (700,), (8, 1, 16), (9,), (4, 4)),
+}
+
+
+@pytest.mark.parametrize("dynamic", [False, True], ids=["fixed", "run-time"])
+@pytest.mark.parametrize("machine", [NATIVE, AVX2], ids=["native", "avx2"])
+@pytest.mark.parametrize("name", STRIDED)
+def test_rows_in_strides_are_taken_apart(name: str, machine: Vectors, dynamic: bool) -> None:
+    close(*run_conv(STRIDED[name], 2, dynamic, machine))
 
 
 @pytest.mark.parametrize("name", ["same padding", "depthwise", "strided"])
