@@ -139,6 +139,36 @@ def division_by_constant(match: Match, x: Value, c: Value) -> Replacement:
     return match.apply("mul", x, constant(inverse))
 
 
+@rule(lambda p, x, c, d: p.div(p.minimum(p.maximum(x, 0), p.constant(c)).named("clipped"), p.constant(d, is_float)))
+def hard_sigmoid_divided(match: Match, x: Value, c: Value, d: Value, clipped: Value) -> Replacement:
+    share = _share_of_bound(match, clipped, c, d)
+    return share if isinstance(share, Decline) else match.fit(share)
+
+
+@rule(
+    lambda p, x, y, c, d: p.div(
+        p.mul(x, p.minimum(p.maximum(y, 0), p.constant(c)).named("clipped")), p.constant(d, is_float)
+    )
+)
+def hard_swish_divided(match: Match, x: Value, y: Value, c: Value, d: Value, clipped: Value) -> Replacement:
+    share = _share_of_bound(match, clipped, c, d)
+    return share if isinstance(share, Decline) else match.fit(match.apply("mul", x, share))
+
+
+def _share_of_bound(match: Match, clipped: Value, bound: Value, divisor: Value) -> Value | Decline:
+    """What is clipped to 0 ... bound, over the bound: a product, which takes a tenth of the time of a division.
+
+    The ends stay 0 and 1; between them the last bit may differ.
+    """
+    number = uniform(divisor)
+    if number is None or uniform(bound) != number:
+        return Decline("the divisor is not the upper bound")
+    inverse = np.reciprocal(np.asarray(number, divisor.dtype))
+    if not np.isfinite(inverse) or inverse * np.asarray(number, divisor.dtype) != 1:
+        return Decline("the bound times its reciprocal is not 1")
+    return match.apply("mul", clipped, constant(inverse))
+
+
 @rule(lambda p, x, c: p.mul(p.reduce_sum(x).named("total"), p.constant(c, is_float)))
 def sum_over_count(match: Match, x: Value, c: Value, total: Value) -> Replacement:
     assert total.node is not None
@@ -222,6 +252,8 @@ RULES = (
     reciprocal_of_root,
     division_by_root,
     division_by_constant,
+    hard_sigmoid_divided,
+    hard_swish_divided,
     sum_over_count,
     mean_of_product,
     mean_beside_product,
