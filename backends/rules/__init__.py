@@ -25,6 +25,7 @@ from tilewright.backends.rules import (
     ngrams,
     nonzero,
     nothing,
+    pad,
     pointwise,
     pool,
     random,
@@ -71,6 +72,7 @@ RULES: tuple[Rule, ...] = (
     trees.RULE,
     transpose.RULE,
     concat.RULE,
+    pad.RULE,
     pointwise.RULE,
     fallback.RULE,
 )
