@@ -65,7 +65,20 @@ class Results:
     sums: Sums
 
 
+@dataclass(frozen=True)
+class Row:
+    """Sums of a single result channel: of `count` neighbours along the last axis, at places(j)."""
+
+    n: Index
+    phase: Index
+    places: Callable[[Index], Indices]
+    output: Index
+    count: Index
+    sums: Buffer
+
+
 Keep = Callable[[Results], None]
+KeepRow = Callable[[Row], None]
 
 
 @dataclass(frozen=True)
@@ -85,7 +98,8 @@ def emit_conv_last(
 
     `image` is [batch, *axes, channels], or has planes. `pack_conv_last` made `weights` for `tile.columns`, of
     groups * phases groups, or `pack_conv_dots` for `tile.dots`.
-    `store` is called with vectors of result channels `o`; `ask(n, phase, places, o)` asks for their memory before.
+    `store` is called with vectors of result channels `o`, or of places along the last axis where tiles have a single
+    channel, and must be idempotent; `ask(n, phase, places, o)` asks for their memory before.
     """
 
     def keep(found: Results) -> None:
@@ -94,7 +108,15 @@ def emit_conv_last(
 
         store_rows(k, found.tile, found.height, found.width, found.sums, finish)
 
-    emit_conv_last_tiles(k, tile, conv, image, weights, keep, ask)
+    def keep_row(row: Row) -> None:
+        """Of whole vectors, which those of a tile seldom are."""
+
+        def finish(j: Index) -> None:
+            store(row.n, row.phase, row.places(j), index(row.output), row.sums[j])
+
+        cover(k, row.count, tile.dots or tile.lanes, finish)
+
+    emit_conv_last_tiles(k, tile, conv, image, weights, keep, keep_row if tile.columns == 1 else None, ask)
 
 
 def emit_conv_last_tiles(
@@ -104,13 +126,15 @@ def emit_conv_last_tiles(
     image: Buffer | Planes,
     weights: Buffer,
     keep: Keep,
+    keep_row: KeepRow | None = None,
     ask: Ask | None = None,
     *,
     whole: bool = False,
 ) -> None:
     """`keep(results)` for every tile, whose sums are `whole` as in `summed_tile`; else as `emit_conv_last`.
 
-    It is called twice where the last tile of a row is smaller than the others.
+    It is called twice where the last tile of a row is smaller than the others. With `keep_row`, for tiles of a single
+    channel, it is that which is called, for every row.
     """
     axes, restored = spread(*normalised(conv.axes), conv.channels)
     if isinstance(image, Planes):
@@ -129,6 +153,7 @@ def emit_conv_last_tiles(
         weights,
         restored,
         keep,
+        keep_row,
         ask,
         whole,
     )
@@ -165,6 +190,7 @@ class _Kernel:
     weights: Buffer
     restored: Callable[[Indices], Indices]
     keep: Keep
+    keep_row: KeepRow | None
     ask: Ask | None
     whole: bool
 
@@ -199,11 +225,16 @@ class _Kernel:
             block = Block.at(k, grid, tuple(place))
             taps = [_inside_taps(k, axis, i) for axis, i in zip(conv.axes[:-2], block.lead, strict=True)]
             source = self._copy(block, n, taps) if self.copies else self._original(block, n)
+            held = k.scratch("held", (grid.columns,), self.tile.sums) if self.keep_row else None
             with k.serial(minimum(chunk, total - part * chunk)) as b, k.serial(block.rows) as row:
                 kernel, column_block = unravel(k, part * chunk + b, (conv.groups * conv.phases, blocks))
+                at_block, places = (n, kernel, column_block), self._places(block, row)
                 with k.serial(div_up(block.columns, self.tile.rows)) as t:
                     first = named(k, "first", index(t) * self.tile.rows)
-                    self._tile(source, weights, block, taps, (n, kernel, column_block), row, first)
+                    self._tile(source, weights, block, taps, at_block, places, row, first, held)
+                if self.keep_row and held is not None:
+                    phase = remainder(kernel, conv.phases)
+                    self.keep_row(Row(n, phase, places, self._outputs(kernel, column_block), block.columns, held))
 
     def _along(self, last: int) -> tuple[int, ...]:
         """How the weights of the last extent are divided, but for their last axis."""
@@ -218,8 +249,10 @@ class _Kernel:
         block: Block,
         taps: Sequence[Taps],
         at_block: Indices,
+        places: Callable[[Index], Indices],
         row: Index,
         first: Index,
+        held: Buffer | None,
     ) -> None:
         k, tile, conv = self.k, self.tile, self.conv
         n, kernel, b = at_block
@@ -244,19 +277,32 @@ class _Kernel:
                 out,
             )  # fmt: skip
 
-        outputs = named(k, "outputs", g * conv.per_group + b * tile.columns)
+        outputs = self._outputs(kernel, b)
 
-        def places(r: Index) -> Indices:
-            return self.restored((*block.lead, block.row + row, block.column + (first + r)))
+        def places_of_tile(r: Index) -> Indices:
+            return places(first + r)
 
         whole = conv.per_group % tile.columns == 0
         width = tile.columns if whole else minimum(conv.per_group - b * tile.columns, tile.columns)
 
         def finish(height: Index) -> None:
-            sums = summed_tile(k, tile, height, part, self._ahead(n, phase, places, outputs), whole=self.whole)
-            self.keep(Results(tile, n, phase, places, outputs, height, width, sums))
+            sums = summed_tile(k, tile, height, part, self._ahead(n, phase, places_of_tile, outputs), whole=self.whole)
+            if held is not None:
+                store_rows(k, tile, height, width, sums, lambda r, _, value: k.store(held, (first + r,), value))
+            else:
+                self.keep(Results(tile, n, phase, places_of_tile, outputs, height, width, sums))
 
         by_height(k, tile, block.columns, first, finish)
+
+    def _places(self, block: Block, row: Index) -> Callable[[Index], Indices]:
+        """Those of a row of the block."""
+        return lambda j: self.restored((*block.lead, block.row + row, block.column + j))
+
+    def _outputs(self, kernel: Index, b: Index) -> Index:
+        """The first channel of a block of result channels."""
+        return named(
+            self.k, "outputs", div_down(kernel, self.conv.phases) * self.conv.per_group + b * self.tile.columns
+        )
 
     def _taps_of_tile(self, block: Block, first: Index) -> list[Taps]:
         """Of the last two axes; of the last only where taps are so far apart that a tile may leave some out."""
