@@ -2,6 +2,8 @@
 
 A task copies the keys of one head, transposed, and its values to panels of whole vectors. Then, for each block of query
 rows: scores = Q K^T by a register tile, softmax in place, output = scores V by the same tile, divided by the sums last.
+
+Where there are few queries, as when a text goes on word by word, keys and values are read where they lie, for each.
 """
 
 from __future__ import annotations
@@ -9,13 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from tvm import tirx
 
 from tilewright.backends.kernels import vmath
+from tilewright.backends.kernels.dots import multiply_dots
 from tilewright.backends.kernels.logic import is_nan
 from tilewright.backends.kernels.loops import (
     FORK_WORK,
+    Condition,
     Expr,
     Index,
     Loops,
@@ -38,6 +43,8 @@ Store = Callable[[Expr, Expr, Expr, Expr, Expr], None]
 LOWEST = const(-math.inf, "float32")
 _FEWEST, _MOST = 128, 256  # query rows, about, that share one copy of the keys and values
 _TASKS = 4  # a head, if there are rows enough
+_FEW = 4  # queries that take less time than copying the keys and values
+_COLUMNS = 4  # vectors of a row of values that are summed at once
 _SOFTMAX = 32  # multiply-adds that take as long as the softmax of one score
 
 
@@ -82,7 +89,17 @@ def attention(k: Loops, machine: Vectors, sizes: Attention, store: Store) -> Non
     with k.parallel(sizes.batch * sizes.heads * chunks, worth=work >= FORK_WORK) as task:
         b, h, chunk = k.indices(task, (sizes.batch, sizes.heads, chunks))
         start = k.let("start", chunk * share)
-        _Head(k, tile, sizes, b, h, store).rows(start, minimum(sizes.queries - start, share))
+        head, count = _Head(k, tile, sizes, b, h, store), minimum(sizes.queries - start, share)
+        k.branch(
+            _are_few(machine, sizes), partial(head.few_rows, machine, start, count), partial(head.rows, start, count)
+        )
+
+
+def _are_few(machine: Vectors, sizes: Attention) -> Condition:
+    """Whether the queries go one by one, in vectors along keys and values."""
+    if not machine.fuses or sizes.depth % machine.lanes or sizes.width % machine.lanes:
+        return False
+    return sizes.queries <= _FEW
 
 
 class _Head:
@@ -113,6 +130,45 @@ class _Head:
             with k.serial(height, name="r") as r:
                 self._softmax(first, r)
             self._multiply_values(first, height)
+
+    def few_rows(self, machine: Vectors, start: Expr, count: Index) -> None:
+        """As `rows`, without copies."""
+        with self.k.serial(count, name="row") as row:
+            place = self.k.let("place", start + row)
+            self._scale_query(place, index(0))
+            self._score_keys(machine)
+            self._softmax(place, index(0))
+            self._sum_values(machine, place)
+
+    def _score_keys(self, machine: Vectors) -> None:
+        """Of the first query, as many as fit into a vector at once."""
+        k, lanes = self.k, machine.lanes
+        tile = Tile(lanes, 1, 1, fuses=True, registers=machine.registers, dots=lanes)
+        with k.serial(ceildiv(self.sizes.keys, lanes), name="block") as block:
+            first = k.let("first", block * lanes)
+            keys = [k.let("key", index(minimum(first + r, self.sizes.keys - 1))) for r in range(lanes)]
+            multiply_dots(
+                k, tile, lanes, (self.sizes.depth,),
+                lambda r, d: self.sizes.key(self.b, self.h, keys[r], d),
+                lambda number, _, lane: self.queries[0, number * lanes + lane],
+                lambda r, v, lane, total: k.store(self.scores, (0, first + r), total),
+            )  # fmt: skip
+
+    def _sum_values(self, machine: Vectors, row: Expr) -> None:
+        """Weighted, for the first query."""
+        factor = self.k.let("factor", self.factors[0])
+        for column in range(0, self.sizes.width, _COLUMNS * machine.lanes):
+            self._sum_columns(machine, row, column, factor)
+
+    def _sum_columns(self, machine: Vectors, row: Expr, column: int, factor: Expr) -> None:
+        lanes = machine.lanes
+        tile = Tile(1, min(_COLUMNS * lanes, self.sizes.width - column), lanes)
+        multiply(
+            self.k, tile, 1, self.sizes.keys,
+            lambda r, j: self.scores[r, j],
+            lambda j, c: self.sizes.value(self.b, self.h, j, column + c),
+            lambda r, v, lane, total: self._finish(row, column + v * lanes + lane, total, factor),
+        )  # fmt: skip
 
     def _pack_keys(self) -> None:
         """Transposed; beyond the last key that one again."""
@@ -159,13 +215,17 @@ class _Head:
 
     def _pack_queries(self, first: Expr, height: Expr) -> None:
         """Scaled; rows beyond the last are zero."""
+        k = self.k
+        with k.serial(height, name="r") as r:
+            self._scale_query(first + r, r)
+        with k.serial(self.tile.rows - height, start=height, name="r") as r, k.serial(self.sizes.depth, name="d") as d:
+            k.store(self.queries, (r, d), 0.0)
+
+    def _scale_query(self, place: Expr, r: Expr) -> None:
         k, sizes = self.k, self.sizes
         scale = const(sizes.scale, "float32")
-        with k.serial(height, name="r") as r:
-            k.lanes(sizes.depth, self.tile.lanes, lambda d: k.store(
-                self.queries, (r, d), sizes.query(self.b, self.h, first + r, d) * scale))  # fmt: skip
-        with k.serial(self.tile.rows - height, start=height, name="r") as r, k.serial(sizes.depth, name="d") as d:
-            k.store(self.queries, (r, d), 0.0)
+        k.lanes(sizes.depth, self.tile.lanes, lambda d: k.store(
+            self.queries, (r, d), sizes.query(self.b, self.h, place, d) * scale))  # fmt: skip
 
     def _multiply_keys(self) -> None:
         k, tile = self.k, self.tile
@@ -241,9 +301,13 @@ class _Head:
             factor = k.let("factor", self.factors[r])
 
             def finish(e: Expr) -> None:
-                result = self.output[r, e] * factor
-                if self.sizes.nan_to_zero:
-                    result = tirx.Select(is_nan(factor), const(0.0, "float32"), result)
-                self.store(self.b, self.h, first + r, e + column, result)
+                self._finish(first + r, e + column, self.output[r, e], factor)
 
             k.lanes(min(tile.columns, self.sizes.width - column), tile.lanes, finish)
+
+    def _finish(self, row: Expr, e: Expr, total: Expr, factor: Expr) -> None:
+        """Store an element of a row, from the sum and the factor of the row."""
+        result = total * factor
+        if self.sizes.nan_to_zero:
+            result = tirx.Select(is_nan(factor), const(0.0, "float32"), result)
+        self.store(self.b, self.h, row, e, result)

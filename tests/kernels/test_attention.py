@@ -69,7 +69,7 @@ def test_attention(
     heads: int, depth: int, width: int, masked: bool, nan_to_zero: bool, softcap: float, excluding: bool
 ) -> None:
     run = kernel(heads, depth, width, masked, nan_to_zero, softcap, excluding)
-    for batch, queries, keys in [(1, 1, 1), (2, 5, 7), (1, 131, 65), (2, 128, 128), (1, 1, 300)]:
+    for batch, queries, keys in [(1, 1, 1), (2, 5, 7), (1, 131, 65), (2, 128, 128), (1, 1, 300), (2, 4, 37)]:
         q, k, v = (
             normal(batch, queries, heads, depth),
             normal(batch, keys, heads, depth),
