@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 RANKS = (3, 4, 5)
 VECTOR = 8  # result channels with which vectors of channels are worth it
 FEW, RUN = 4, 16  # result channels, and products side by side in a sum, with which vectors along the sums are
+COLOURS = 8  # channels of an image that a convolution puts side by side while it copies what it reads
 SHARED = 32  # result channels of all residues of the strides that a tile of vectors of 8 holds
 NOMINAL = 64  # what a symbolic size is taken to be
 WORTH = 1 / 16  # bytes that are transposed in the time that a multiply-add is faster with channels last
@@ -157,7 +158,8 @@ class _Layouts:
             _add(cut, maker, (value, FIRST), price)
             cut.add_edges_from(((value, FIRST), reader) for reader in readers)
         _add(cut, (value, LAST), maker, price)
-        cut.add_edges_from((reader, (value, LAST)) for reader in readers if reader != FIRST)
+        if len(readers) > 1 or not any(isinstance(reader, Node) and _reads_planes(reader, value) for reader in readers):
+            cut.add_edges_from((reader, (value, LAST)) for reader in readers if reader != FIRST)
 
     def _reads_laid_out(self, node: Node, value: Value) -> bool:
         """Whether the node, with its channels last, reads the value in its other layout."""
@@ -191,6 +193,13 @@ class _Layouts:
 
 def _flow(node: Node) -> Flow | None:
     return None if node.op.name in CONVOLUTIONS and not is_movable(node) else flow(node)
+
+
+def _reads_planes(node: Node, value: Value) -> bool:
+    """Whether the node puts the few channels of an image, as colours are, side by side by itself."""
+    few = isinstance(value.shape[1], int) and value.shape[1] <= COLOURS
+    plain = node.op.name == "conv" and node.attrs["groups"] == 1 and node.inputs.count(value) == 1
+    return few and plain and value is node.inputs[0] and value.dtype == "float32"
 
 
 def _add(cut: networkx.DiGraph, start: Any, end: Any, capacity: int) -> None:
