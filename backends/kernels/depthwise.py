@@ -1,7 +1,7 @@
 """Depthwise convolution of images whose channels come last: each channel has a kernel of its own.
 
 A tile is a few neighbouring results of a row by one vector of channels. Taps above and below the image are left out;
-at the left and right edge, what lies outside is replaced by zero.
+at the left and right edge, too, or what lies outside is replaced by zero where sizes are not known.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from tilewright.backends.kernels.tile import LINE, Vectors
 from tilewright.ir.ops.reshape import flatten
 
 _UNROLL = 9  # taps of a row
+_EDGES = 6  # tiles of a row that read outside of it
 _FAR = 1 << 18  # bytes of an image that do not stay in the second-level cache
 
 Store = Callable[[Index, Indices, Expr, Expr], None]
@@ -99,10 +100,45 @@ class Depthwise:
             with k.serial(results) as first:
                 tile(first, 1, checked=True)
 
-        if isinstance(results, int):
+        if even := self._even():
+            even._known_row(store, row, ranges)
+        elif isinstance(results, int):
             (tiles if results >= count else singles)()
         else:
             k.branch(results >= count, tiles, singles)
+
+    def _even(self) -> Depthwise | None:
+        """With tiles of a row that are about equally wide, if it is known which taps of which results lie outside.
+
+        None, too, if that is so for so many tiles that the code would be long.
+        """
+        wide = self.conv.axes[-1]
+        if not all(isinstance(size, int) for size in (wide.size, wide.before, wide.results)) or wide.kernel > _UNROLL:
+            return None
+        even = replace(self, count=div_up(wide.results, div_up(wide.results, self.count)))
+        return even if sum(not even._lies_inside(first) for first in even._firsts) <= _EDGES else None
+
+    @property
+    def _firsts(self) -> list[int]:
+        """Where the tiles of a row of known size begin."""
+        results = int(self.conv.axes[-1].results)
+        return [min(first, results - self.count) for first in range(0, results, self.count)]
+
+    def _known_row(self, store: Store, row: Indices, ranges: Sequence[tuple[Index, Index]]) -> None:
+        """Tiles at the edges have code of their own, without the taps that lie outside."""
+        inner = [t for t, first in enumerate(self._firsts) if self._lies_inside(first)]
+        for t, first in enumerate(self._firsts):
+            if t not in inner:
+                self._tile(store, row, ranges, first, self.count, checked=False)
+        if inner:
+            with self.k.serial(len(inner), start=inner[0]) as t:
+                first = named(self.k, "first", minimum(index(t) * self.count, self._firsts[-1]))
+                self._tile(store, row, ranges, first, self.count, checked=False)
+
+    def _lies_inside(self, first: int) -> bool:
+        """Whether all taps of the tile that begins at a known place do."""
+        wide = self.conv.axes[-1]
+        return bool(wide.source(first, 0) >= 0 and wide.source(first + self.count - 1, 0) + _extent(wide) <= wide.size)
 
     def _tile(
         self,
@@ -176,6 +212,8 @@ class Depthwise:
                 weight = k.let("weight", self.weights[(*taps, j, channel + lane)])
                 for p, each in enumerate(sums):
                     column = wide.source(first + p, 0) + j * wide.dilation
+                    if isinstance(column, int) and not 0 <= column < wide.size:
+                        continue
                     value = self._element(start, column, channel + lane, checked=checked)
                     k.store(each, (lane,), each[lane] + weight * value)
 
