@@ -17,6 +17,7 @@ from tilewright.ir import dims
 from tilewright.ir.graph import Graph, Node, Value, apply, constant, make_node
 from tilewright.ir.types import numpy_dtype
 from tilewright.passes.layouts import CONVOLUTIONS, Channels, Flow, Order, flow, moves, order_last, relaid
+from tilewright.passes.prologues import COLOURS
 
 if TYPE_CHECKING:
     import networkx
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 RANKS = (3, 4, 5)
 VECTOR = 8  # result channels with which vectors of channels are worth it
 FEW, RUN = 4, 16  # result channels, and products side by side in a sum, with which vectors along the sums are
-COLOURS = 8  # channels of an image that a convolution puts side by side while it copies what it reads
 SHARED = 32  # result channels of all residues of the strides that a tile of vectors of 8 holds
 NOMINAL = 64  # what a symbolic size is taken to be
 WORTH = 1 / 16  # bytes that are transposed in the time that a multiply-add is faster with channels last
@@ -158,6 +158,7 @@ class _Layouts:
             _add(cut, maker, (value, FIRST), price)
             cut.add_edges_from(((value, FIRST), reader) for reader in readers)
         _add(cut, (value, LAST), maker, price)
+        # What several read is transposed for all of them: it is part of a kernel of one alone.
         if len(readers) > 1 or not any(isinstance(reader, Node) and _reads_planes(reader, value) for reader in readers):
             cut.add_edges_from((reader, (value, LAST)) for reader in readers if reader != FIRST)
 
@@ -198,7 +199,7 @@ def _flow(node: Node) -> Flow | None:
 def _reads_planes(node: Node, value: Value) -> bool:
     """Whether the node puts the few channels of an image, as colours are, side by side by itself."""
     few = isinstance(value.shape[1], int) and value.shape[1] <= COLOURS
-    plain = node.op.name == "conv" and node.attrs["groups"] == 1 and node.inputs.count(value) == 1
+    plain = node.op.name == "conv" and node.attrs["groups"] == 1 and not is_pointwise(node)
     return few and plain and value is node.inputs[0] and value.dtype == "float32"
 
 

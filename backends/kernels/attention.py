@@ -45,6 +45,7 @@ _FEWEST, _MOST = 128, 256  # query rows, about, that share one copy of the keys 
 _TASKS = 4  # a head, if there are rows enough
 _FEW = 4  # queries that take less time than copying the keys and values
 _COLUMNS = 4  # vectors of a row of values that are summed at once
+_ALONE = 4  # queries of a block that take as long as one that goes by itself
 _SOFTMAX = 32  # multiply-adds that take as long as the softmax of one score
 
 
@@ -71,6 +72,8 @@ class Attention:
     nan_to_zero: bool = False
     softcap: float = 0.0
     excluding: bool = False
+    in_rows: bool = True
+    """Whether neighbours along a key, and along a value, are neighbours in memory."""
 
 
 def attention_tile(machine: Vectors) -> Tile:
@@ -84,22 +87,30 @@ def attention(k: Loops, machine: Vectors, sizes: Attention, store: Store) -> Non
     rows = minimum(maximum(ceildiv(sizes.queries, _TASKS), _FEWEST), _MOST)
     share = ceildiv(rows, tile.rows) * tile.rows  # whole tiles, so that none reaches into the next task
     chunks = ceildiv(sizes.queries, share)
-    scores = (ceildiv(sizes.queries, tile.rows) * tile.rows, ceildiv(sizes.keys, tile.columns) * tile.columns)
-    work = product((sizes.batch, sizes.heads, *scores, sizes.depth + sizes.width + _SOFTMAX))
-    with k.parallel(sizes.batch * sizes.heads * chunks, worth=work >= FORK_WORK) as task:
+    few = _are_few(machine, sizes)
+    with k.parallel(sizes.batch * sizes.heads * chunks, worth=_work(tile, sizes, few) >= FORK_WORK) as task:
         b, h, chunk = k.indices(task, (sizes.batch, sizes.heads, chunks))
         start = k.let("start", chunk * share)
         head, count = _Head(k, tile, sizes, b, h, store), minimum(sizes.queries - start, share)
-        k.branch(
-            _are_few(machine, sizes), partial(head.few_rows, machine, start, count), partial(head.rows, start, count)
-        )
+        k.branch(few, partial(head.few_rows, machine, start, count), partial(head.rows, start, count))
 
 
 def _are_few(machine: Vectors, sizes: Attention) -> Condition:
     """Whether the queries go one by one, in vectors along keys and values."""
     if not machine.fuses or sizes.depth % machine.lanes or sizes.width % machine.lanes:
         return False
-    return sizes.queries <= _FEW
+    return sizes.queries <= (_FEW if sizes.in_rows else 1)
+
+
+def _work(tile: Tile, sizes: Attention, few: Condition) -> Index:
+    """Multiply-adds, with those of padding."""
+    rows, alone = ceildiv(sizes.queries, tile.rows) * tile.rows, sizes.queries * _ALONE
+    if isinstance(few, bool):
+        rows = alone if few else rows
+    else:
+        rows = tirx.Select(few, index(alone), index(rows))
+    columns = ceildiv(sizes.keys, tile.columns) * tile.columns
+    return product((sizes.batch, sizes.heads, rows, columns, sizes.depth + sizes.width + _SOFTMAX))
 
 
 class _Head:
@@ -110,21 +121,21 @@ class _Head:
         self.key_blocks = ceildiv(sizes.keys, tile.columns)
         self.value_blocks = ceildiv(sizes.width, tile.columns)
         self.padded_keys = self.key_blocks * tile.columns
-        self.keys = k.scratch("keys", (self.key_blocks, sizes.depth, tile.columns))
-        self.values = k.scratch("values", (self.value_blocks, sizes.keys, tile.columns))
         self.queries = k.scratch("queries", (tile.rows, sizes.depth))
         self.scores = k.scratch("scores", (tile.rows, self.padded_keys))
         self.factors = k.local("factors", (tile.rows,))
-        self.output = k.scratch("output", (tile.rows, tile.columns))
 
     def rows(self, start: Expr, count: Index) -> None:
         """All the work of the task: query rows start .. start + count."""
-        k, tile = self.k, self.tile
+        k, tile, sizes = self.k, self.tile, self.sizes
+        self.keys = k.scratch("keys", (self.key_blocks, sizes.depth, tile.columns))
+        self.values = k.scratch("values", (self.value_blocks, sizes.keys, tile.columns))
+        self.output = k.scratch("output", (tile.rows, tile.columns))
         self._pack_keys()
         self._pack_values()
         with k.serial(ceildiv(count, tile.rows), name="block") as block:
             first = k.let("first", start + block * tile.rows)
-            height = k.let("height", index(minimum(self.sizes.queries - first, tile.rows)))
+            height = k.let("height", index(minimum(sizes.queries - first, tile.rows)))
             self._pack_queries(first, height)
             self._multiply_keys()
             with k.serial(height, name="r") as r:

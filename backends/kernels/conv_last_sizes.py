@@ -14,6 +14,7 @@ from tilewright.backends.kernels.tile import Tile, Vectors, choose_tile
 _CACHE = 1 << 15  # elements of input that a task may read: a share of the second-level cache
 _RESULTS = (24, 384)  # places a task, at least (each reads all weights) and at most
 _RESULTS_OF_DOTS = (24, 1 << 13)  # of few channels: copying what they read takes as long as computing them
+_WEIGHTS = 1 << 15  # that the second-level cache keeps beside what a task reads
 _TASKS = 16  # enough to balance the threads
 _TASK_WORK = 100_000  # multiply-adds a task, at least
 _FORK_WORK = 300_000  # multiply-adds that take longer than waking the threads
@@ -84,7 +85,7 @@ def reads(axis: Axis, results: Index) -> Index:
 def grid_of(k: Loops, conv: ConvLast, tile: Tile) -> Grid:
     """Blocks of places whose inputs fit into the cache, whole rows if they fit, all of about the same size.
 
-    There are as many as `_parts` wants, unless a task would have little to do.
+    There are as many as `_least_parts` wants, unless a task would have little to do.
     """
     *_, high, wide = conv.axes
     budget = _CACHE // conv.channels  # places of the input
@@ -92,7 +93,7 @@ def grid_of(k: Loops, conv: ConvLast, tile: Tile) -> Grid:
     across = min(max(budget // (high.kernel * wide.stride), least), most)
     down = min(max(budget // (high.stride * wide.stride), least), most)
 
-    parts, least = _parts(conv, tile), max(least, _TASK_WORK // max(1, conv.work))
+    parts, least = _least_parts(conv, tile), max(least, _TASK_WORK // max(1, conv.work))
     of_a_row = div_up(parts, max(1, high.results)) if isinstance(high.results, int) else 1
     if of_a_row > 1:
         columns = even(k, wide.results, minimum(across, maximum(least, div_up(wide.results, of_a_row))))
@@ -104,12 +105,12 @@ def grid_of(k: Loops, conv: ConvLast, tile: Tile) -> Grid:
     return Grid(conv.axes, even(k, high.results, rows), columns)
 
 
-def _parts(conv: ConvLast, tile: Tile) -> int:
-    """Of the places of an image, at least: enough tasks, with those of the result channels.
+def _least_parts(conv: ConvLast, tile: Tile) -> int:
+    """How many parts the places of an image fall into, at least: enough tasks, with those of the result channels.
 
     Each part reads all weights, so that it pays where the cache keeps them.
     """
-    if conv.work > _CACHE:
+    if conv.work > _WEIGHTS:  # a multiply-add for each weight
         return 1
     tasks = conv.groups * conv.phases * div_up(conv.per_group, tile.columns)
     for count in (conv.batch, *(axis.results for axis in conv.axes[:-2])):

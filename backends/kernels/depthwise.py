@@ -100,27 +100,28 @@ class Depthwise:
             with k.serial(results) as first:
                 tile(first, 1, checked=True)
 
-        if even := self._even():
+        if even := self.with_even_tiles():
             even._known_row(store, row, ranges)
         elif isinstance(results, int):
             (tiles if results >= count else singles)()
         else:
             k.branch(results >= count, tiles, singles)
 
-    def _even(self) -> Depthwise | None:
-        """With tiles of a row that are about equally wide, if it is known which taps of which results lie outside.
+    def with_even_tiles(self) -> Depthwise | None:
+        """With as many tiles a row, but equally wide, if it is known which taps of which results lie outside.
 
         None, too, if that is so for so many tiles that the code would be long.
         """
         wide = self.conv.axes[-1]
-        if not all(isinstance(size, int) for size in (wide.size, wide.before, wide.results)) or wide.kernel > _UNROLL:
+        known = all(isinstance(size, int) for size in (wide.size, wide.before, wide.results))
+        if not known or wide.results == 0 or wide.kernel > _UNROLL:
             return None
         even = replace(self, count=div_up(wide.results, div_up(wide.results, self.count)))
         return even if sum(not even._lies_inside(first) for first in even._firsts) <= _EDGES else None
 
     @property
     def _firsts(self) -> list[int]:
-        """Where the tiles of a row of known size begin."""
+        """Where the tiles of a row of known size begin: the last may overlap the one before."""
         results = int(self.conv.axes[-1].results)
         return [min(first, results - self.count) for first in range(0, results, self.count)]
 

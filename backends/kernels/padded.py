@@ -1,4 +1,7 @@
-"""Padding: no element asks whether it lies inside. Each row has a loop for what does, and one for either end."""
+"""Padding: no element asks whether it lies inside. Each row has a loop for what does, and one for either end.
+
+But for rows that are shorter than a vector, whose elements ask.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from functools import partial
 
 from tvm import tirx
 
-from tilewright.backends.kernels.elementwise import each_row
+from tilewright.backends.kernels.elementwise import each_row, emit_pointwise
 from tilewright.backends.kernels.loops import Condition, Expr, Index, Loops, index, minimum
 from tilewright.backends.kernels.ranges import Indices, cover, maximum, named
 from tilewright.backends.kernels.tile import Vectors
@@ -18,7 +21,8 @@ from tilewright.backends.kernels.tile import Vectors
 class Padding:
     """An array of `size` with `before` and `after` more places on each axis: 0 on those without.
 
-    `inside` gives an element of the array, `outside` one of the result that is none of the array's.
+    `inside` gives an element of the array, `outside` one of the result that is none of the array's, and `anywhere` any.
+    No axis of the array is empty.
     """
 
     size: Sequence[Index]
@@ -26,6 +30,7 @@ class Padding:
     after: Sequence[Index]
     inside: Callable[..., Expr]
     outside: Callable[..., Expr]
+    anywhere: Callable[..., Expr]
 
     @property
     def shape(self) -> Indices:
@@ -40,8 +45,19 @@ def emit_padded(k: Loops, machine: Vectors, padding: Padding, finish: Callable[[
     """`finish(index, element)` for every element of the result, along its last axis of more than one element."""
     shape = padding.shape
     last = max((axis for axis, size in enumerate(shape) if not (isinstance(size, int) and size == 1)), default=0)
+    k.branch(
+        shape[last] >= machine.lanes if shape else False,
+        lambda: _emit_rows(k, machine, padding, last, finish),
+        lambda: emit_pointwise(k, machine, shape, lambda at: finish(at, padding.anywhere(*at))),
+    )
+
+
+def _emit_rows(
+    k: Loops, machine: Vectors, padding: Padding, last: int, finish: Callable[[Sequence[Index], Expr], None]
+) -> None:
+    """Along axis `last`: those behind it have one element."""
+    shape, before, size = padding.shape, padding.before[last], padding.size[last]
     beyond = (0,) * (len(shape) - last - 1)
-    before, size = padding.before[last], padding.size[last]
 
     def outside(place: Indices, j: Index) -> None:
         at = (*place, j, *beyond)

@@ -9,7 +9,7 @@ from tilewright.backends.kernels.group import Group, Layout
 from tilewright.backends.kernels.loops import Expr, quotient
 from tilewright.backends.kernels.tile import Vectors
 from tilewright.backends.rules.rule import Rule
-from tilewright.ir.graph import Node, Value
+from tilewright.ir.graph import Graph, Node, Value
 from tilewright.ir.ops.attention import group_size
 from tilewright.ir.ops.elementwise import broadcast_reader
 
@@ -59,7 +59,14 @@ def _operands(group: Group, node: Node) -> Attention:
         nan_to_zero=node.attrs["nan_to_zero"],
         softcap=node.attrs["softcap"],
         excluding=node.attrs["excluding"],
+        in_rows=all(_lies_in_rows(v) for v in node.inputs[1:3]),
     )
+
+
+def _lies_in_rows(value: Value) -> bool:
+    """Whether no transpose before it moves the last axis."""
+    turns = (node.attrs["perm"] for node in Graph((), (value,)).nodes if node.op.name == "transpose")
+    return all(perm[-1] == len(perm) - 1 for perm in turns)
 
 
 RULE = Rule("attention", declines, emit)

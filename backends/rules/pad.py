@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from tilewright.backends.kernels.group import Group, Layout
+from tilewright.backends.kernels.loops import Expr
 from tilewright.backends.kernels.padded import Padding, emit_padded
+from tilewright.backends.kernels.ranges import noted
 from tilewright.backends.kernels.tile import Vectors
 from tilewright.backends.rules.rule import Rule
 from tilewright.ir.graph import Node, Value
@@ -21,6 +23,10 @@ def declines(group: Group) -> str:
     node = _pad(group)
     if group.anchor is not None or node is None or len(group.body.outputs) > 1 or not node.results[0].rank:
         return "is not one padding"
+    if 0 in node.inputs[0].shape:
+        return "what is padded is empty"
+    if node.attrs["mode"] == "constant" and node.results[0].dtype == "bfloat16":
+        return "no vector is full of one bfloat16"
     if not _is_finished_by_element(group, node.results[0]):
         return "what is padded is moved or joined"
     before, after = node.attrs["before"], node.attrs["after"]
@@ -46,13 +52,19 @@ def emit(group: Group) -> Mapping[Value, Layout]:
     assert node is not None
     x, padded = node.inputs[0], node.results[0]
     group.place({})
-    fill, repeat = group.b.const(node.attrs["value"], padded.dtype), group.tensors[padded].reader
-    assert repeat is not None
+    anywhere = group.tensors[padded].reader
+    assert anywhere is not None
     before, after = ([group.b.dim(width) for width in node.attrs[side]] for side in ("before", "after"))
-    outside = (lambda *_: fill) if node.attrs["mode"] == "constant" else repeat
-    padding = Padding(group.shape(x), before, after, group.tensors[x], outside)
+    outside = _filled(group, node) if node.attrs["mode"] == "constant" else anywhere
+    padding = Padding(group.shape(x), before, after, group.tensors[x], outside, anywhere)
     emit_padded(group.k, Vectors.of(group.target), padding, group.finisher(padded))
     return {}
+
+
+def _filled(group: Group, node: Node) -> Callable[..., Expr]:
+    """A variable: TVM would compute what follows from a constant, which it refuses for 1 / 0 and gets wrong for NaN."""
+    fill = noted(group.k, group.b.const(node.attrs["value"], node.results[0].dtype), "fill")
+    return lambda *_: fill
 
 
 RULE = Rule("pad", declines, emit)

@@ -74,5 +74,5 @@ def test_rows_fall_into_even_tiles(name: str, firsts: list[int] | None) -> None:
     axes = tuple(Axis(size, *window) for size, window in zip(of.size, of.windows, strict=True))
     conv = ConvLast(1, CHANNELS, CHANNELS, CHANNELS, axes)
     x, w = k.buffer("x", (1, *of.size, CHANNELS)), k.buffer("w", (*of.weights[2:], CHANNELS))
-    even = Depthwise.of(k, Vectors(), conv, x, w)._even()
+    even = Depthwise.of(k, Vectors(), conv, x, w).with_even_tiles()
     assert (even and even._firsts) == firsts
