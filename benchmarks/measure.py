@@ -21,6 +21,8 @@ from benchmarks.result import Errors, InTurn, Result
 from benchmarks.rounds import Plan, Spread, play
 from examples.model_zoo import feeds, fetch
 from tilewright import frontend
+from tilewright.backends import CompiledModel, probes
+from tilewright.backends.runtime import Runner
 from tilewright.checking import tolerance_for
 from tilewright.frontend import Imported
 from tilewright.ir.agreement import compare_value, worst
@@ -49,6 +51,7 @@ def measure(case: Case, plan: Plan, without: Mapping[str, str]) -> Result:
     say("")
     rounds = play({name: partial(run, feed) for name, run in runs.items()}, plan)
     report = model.report(feed, repeats=3)
+    flops = sum(row.flops for row in report.rows)
     result = Result(
         case,
         medians=rounds.medians(),
@@ -56,8 +59,9 @@ def measure(case: Case, plan: Plan, without: Mapping[str, str]) -> Result:
         failed=failed,
         errors=errors(imported, runs, feed),
         tolerance=tolerance_for(imported.graph),
-        flops=sum(row.flops for row in report.rows),
+        flops=flops,
         peak=report.peaks.flops,
+        over_floor=over_floor(model, feed, flops, plan.seconds * IN_TURN) if flops else None,
         roofline=report.roofline,
         rounds=len(rounds.turns[OURS]),
         restless=rounds.restless,
@@ -104,6 +108,15 @@ def errors(imported: Imported, runs: Mapping[str, Run], feed: Feed) -> Errors:
         return None if found.problem else found.error
 
     return {name: error(run) for name, run in runs.items()}
+
+
+def over_floor(model: CompiledModel, feed: Feed, flops: float, seconds: float) -> float:
+    """The time of a run over that of as many multiply-adds in registers on as many threads, the median over pairs."""
+    runner, lanes = Runner(model.program, model.executable, model.weights, ()), model.target.lanes(32)
+    each = probes.operations_per_repeat(lanes, model.threads)
+    repeats = max(1, round(flops / each))
+    turns = compare(partial(model.run, feed), probes.multiply_adds(runner, lanes, model.threads, repeats), seconds)
+    return repeats * each / flops / turns.ratio
 
 
 def in_turn(result: Result, runs: Mapping[str, Run], feed: Feed, seconds: float) -> Result:

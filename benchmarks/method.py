@@ -39,11 +39,13 @@ the JSON file: without VNNI, onnxruntime's fast 8-bit products, which it takes b
 The results of its DynamicQuantizeLSTM for batches differ with the number of threads (tashkeel-rawi at batch 8: by 0.09
 of the scale between one and two); the error is against a run with a thread for each sequence.
 
-**Over floor** is our time over what the arithmetic of the model takes at the multiply-add peak of the same threads, as
-`model.report()` measures it. It may be below 1 where less is done or instructions do more: Winograd's filtering needs
-fewer products, and VNNI and AMX multiply narrower numbers faster (float32 in pieces that hold all of its bits).
+**Over floor** is our time over that of as many operations in multiply-adds that need no memory, on as many threads: the
+median over pairs of neighbouring runs, which a busy machine slows down alike. It may be below 1 where less is done or
+instructions do more: Winograd's filtering needs fewer products, and VNNI and AMX multiply narrower numbers faster
+(float32 in pieces that hold all of its bits).
 
-**Over roofline** is our time over what the kernels of the model take where each of them runs at that peak, or reads its
-inputs and writes its outputs at the bandwidth of copying memory, whichever takes longer. What stays in the caches goes
+**Over roofline** is our time over what the kernels of the model take where each of them runs at the multiply-add peak
+that `model.report()` measures, or reads its inputs and writes its outputs at the bandwidth of copying memory, whichever
+takes longer. What stays in the caches goes
 by faster; the weights of a recurrent layer, which are read in each step, are counted once.
 """

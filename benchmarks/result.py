@@ -22,7 +22,7 @@ class InTurn:
     ratio: Spread
 
 
-_DERIVED = ("peer", "ratio", "over_floor", "over_roofline")
+_DERIVED = ("peer", "ratio", "over_roofline")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Result:
 
     `medians`: seconds a run by runtime. `ratios`: each peer's time over ours. `errors`: the worst of each runtime
     against onnxruntime with exact 8-bit products, relative to the output's largest magnitude; None where the outputs
-    differ otherwise. `flops` and `peak`: arithmetic operations of a run, and how many a second were measured.
+    differ otherwise. `flops` and `peak`: arithmetic operations of a run, and how many a second were measured;
+    `over_floor` is our time over that of as many operations in turn with it, None where there are none.
     `roofline`: seconds that a run takes at least, as `Report` has it.
     """
 
@@ -45,6 +46,7 @@ class Result:
     tolerance: float = 0.0
     flops: float = 0.0
     peak: float = 0.0
+    over_floor: float | None = None
     roofline: float = 0.0
     rounds: int = 0
     restless: int = 0
@@ -68,15 +70,6 @@ class Result:
     def ratio(self) -> Spread:
         """That peer's time over ours: above 1, ours is faster than all of them."""
         return self.ratios[self.peer]
-
-    @property
-    def floor(self) -> float:
-        """Seconds that the arithmetic of a run takes at the measured peak; 0 where it is not known."""
-        return self.flops / self.peak if self.peak else 0.0
-
-    @property
-    def over_floor(self) -> float | None:
-        return self.medians[OURS] / self.floor if self.floor else None
 
     @property
     def over_roofline(self) -> float | None:

@@ -25,6 +25,7 @@ def result(ratio: float = 2.0, model: str = "magika", threads: int = 2, batch: i
         tolerance=1e-4,
         flops=1e8,
         peak=4e11,
+        over_floor=4.0,
         roofline=5e-4,
         rounds=5,
     )
