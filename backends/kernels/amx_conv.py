@@ -40,6 +40,7 @@ def emit_conv_on_amx(
     """
     conv, tile, count = chosen.conv, chosen.tile, chosen.neighbours
     high, wide = conv.axes
+    # Not balanced: `part_of` fills whole tiles with the places of a part.
     grid = Grid(conv.axes, *part_of(partial(even, k), conv, high, wide, tile.amx), balanced=False)
     blocks, parts = int(weights.shape[0]), product((conv.batch, *grid.blocks))
     groups = named(k, "groups", minimum(blocks, div_up(tile.amx, maximum(parts, 1))))
